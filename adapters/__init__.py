@@ -1,0 +1,1 @@
+"""The edges: each adapter knows one outside system."""

@@ -1,0 +1,1 @@
+"""Hospital systems: MLLP, folders, and the client that sends."""

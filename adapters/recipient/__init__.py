@@ -1,0 +1,1 @@
+"""Recipients: a FHIR server, a webhook, an AMQP consumer."""

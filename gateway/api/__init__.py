@@ -1,0 +1,1 @@
+"""The HTTP edge: HL7 over HTTP, probes, metrics."""

@@ -1,0 +1,1 @@
+"""What moves the work: in one process, or over RabbitMQ."""

@@ -1,0 +1,1 @@
+"""FHIR as plain dicts: exact JSON, checks, references, Bundles, the R5 view."""

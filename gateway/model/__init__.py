@@ -1,0 +1,1 @@
+"""What the gateway talks about: frozen dataclasses, no input or output."""

@@ -1,0 +1,40 @@
+"""A version of a resource as the store keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+Clock = tuple[int, str, int]
+"""How recent a statement is: (feed's rank, MSH-7 in UTC as ISO text, message id). Compared in that order."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceVersion:
+    """One version of one resource; versions count from 1 and are never changed, but for their clocks.
+
+    ``change`` is the position in the one sequence of all changes: ascending per patient in commit order (0: not yet
+    stored). ``clocks`` says per top-level element how recent the statement behind it is; ``""`` is the clock of every
+    element not named. ``own`` is what the message itself said, where the merged ``body`` differs from it.
+    ``patient`` is the canonical Patient id, ``""`` for shared resources. Times are UTC.
+    """
+
+    type: str
+    id: str
+    version: int
+    body: bytes
+    message: int
+    stored_at: datetime
+    patient: str = ""
+    clocks: dict[str, Clock] = field(default_factory=dict)
+    own: bytes | None = None
+    code: str = ""
+    date: datetime | None = None
+    status: str = ""
+    held: str = ""
+    change: int = 0
+
+    @property
+    def reference(self) -> str:
+        """``Type/id``."""
+        return f"{self.type}/{self.id}"

@@ -1,0 +1,464 @@
+"""The ports: what the services need of the world, and nothing about how it is done.
+
+``Store`` and ``Transaction`` hold the truth, ``Broker`` moves wake-ups, ``Translator`` turns bytes into statements,
+``RecipientAdapter`` makes one attempt, ``Clock`` tells the time. Each real implementation and each fake passes the
+same contract test (``tests/contracts``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from gateway.model.delivery import Attempt, Delivery, ManifestEntry, Outcome, Package, View
+from gateway.model.message import Incoming, Message, MessageState, Stored
+from gateway.model.resource import Clock as ElementClock
+from gateway.model.resource import ResourceVersion
+from gateway.model.site import CodeMapEntry
+from gateway.model.translation import Gap, PatientKey, Translation
+
+
+class Clock(Protocol):
+    """The time. Calling it returns the moment in UTC, with its zone."""
+
+    def __call__(self) -> datetime: ...
+
+
+# --- the store ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LaneClaim:
+    """A lane held by a worker. ``epoch`` grows each time the lane changes hands."""
+
+    lane: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFilter:
+    """Which messages to list, newest first. ``before`` pages on by message id."""
+
+    feed: str = ""
+    state: MessageState | None = None
+    control_id: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    before: int | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLine:
+    """How much waits in one place and since when: a feed's untranslated messages, a recipient's due deliveries."""
+
+    name: str
+    waiting: int
+    oldest: datetime | None
+    dead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GapLine:
+    """A gap as it is listed: what, where, how often, first and last seen."""
+
+    id: int
+    feed: str
+    gap: Gap
+    count: int
+    first_seen: datetime
+    last_seen: datetime
+    mapped_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Something a person must decide. ``kind``: conflict, implausible, identity, consent, merge. No personal data in ``reason``."""
+
+    kind: str
+    reason: str
+    message: int | None = None
+    resource: str = ""
+    id: int = 0
+    opened_at: datetime | None = None
+    closed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """One line of the audit trail: who or what did what to which row and why it was allowed. No personal data."""
+
+    at: datetime
+    action: str
+    actor: str
+    subject: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """A recipient's circuit. ``open_until`` None: closed."""
+
+    recipient: str
+    failures: int = 0
+    open_until: datetime | None = None
+    reason: str = ""
+
+
+class Messages(Protocol):
+    """The received messages, inside a transaction."""
+
+    def waiting(self, claims: Sequence[LaneClaim], limit: int) -> list[Message]:
+        """Return the oldest stored messages of the claimed lanes, raw bytes included, in order of receipt."""
+
+    def get(self, message: int) -> Message | None:
+        """Return one message with its raw bytes."""
+
+    def find(self, wanted: MessageFilter) -> list[Message]:
+        """Return messages newest first, with ``raw`` and ``acknowledgment`` empty."""
+
+    def settle(self, message: int, state: MessageState, at: datetime, *, place: str = "", reason: str = "") -> None:
+        """Record what became of a message."""
+
+    def restore(self, messages: Iterable[int]) -> int:
+        """Put messages back to ``stored`` so that they are translated again; return how many."""
+
+    def with_gap(self, gap: int) -> list[int]:
+        """Return the ids of the messages that showed a gap."""
+
+
+class Lanes(Protocol):
+    """Who translates which lane."""
+
+    def claim(self, owner: str, now: datetime, lease: timedelta, limit: int) -> list[LaneClaim]:
+        """Claim up to ``limit`` lanes that have stored messages and are free, expired or already this owner's."""
+
+    def confirm(self, claims: Sequence[LaneClaim], now: datetime) -> None:
+        """Check at commit that the claims still hold (row locks on a server). Raises ``StaleClaim``."""
+
+    def give_back(self, owner: str, claims: Sequence[LaneClaim]) -> None:
+        """Free lanes."""
+
+
+class Resources(Protocol):
+    """The append-only table of resource versions."""
+
+    def lock_patients(self, patients: Iterable[str]) -> None:
+        """Take the lock of each patient, in id order, until the transaction ends. ``""`` locks the shared resources."""
+
+    def heads(self, ids: Iterable[str]) -> dict[str, ResourceVersion]:
+        """Return the newest version of each resource that exists, by internal id."""
+
+    def append(self, versions: Sequence[ResourceVersion]) -> list[ResourceVersion]:
+        """Insert versions, give each its change number (ascending in the order given) and return them with it.
+
+        Raises ``VersionConflict`` when one exists already.
+        """
+
+    def set_clocks(self, clocks: Mapping[int, dict[str, ElementClock]]) -> None:
+        """Replace the clocks of versions, by change number."""
+
+    def of_patient(
+        self,
+        patient: str,
+        *,
+        after: int = 0,
+        upto: int | None = None,
+        every_version: bool = False,
+        types: Sequence[str] = (),
+        limit: int | None = None,
+    ) -> list[ResourceVersion]:
+        """Return the patient's changes with ``after`` < change <= ``upto``, ascending.
+
+        Without ``every_version`` only the newest version of each resource is returned, and only if its own change
+        lies in the range.
+        """
+
+    def of_message(self, message: int) -> list[ResourceVersion]:
+        """Return the versions that a message wrote."""
+
+    def versions(self, id: str) -> list[ResourceVersion]:
+        """Return every version of one resource, oldest first."""
+
+    def of_type(self, resource_type: str, *, patients: Iterable[str] | None = None) -> list[ResourceVersion]:
+        """Return the newest versions of a type (types kept in the partial index: ResearchStudy, ResearchSubject,
+        Consent, Patient), of these patients when given.
+        """
+
+    def patient_of_key(self, keys: Iterable[PatientKey]) -> dict[PatientKey, str]:
+        """Return the Patient id each identifier is registered for, where it is (through its keyed hash)."""
+
+    def register_keys(self, keys: Iterable[PatientKey]) -> None:
+        """Register identifiers for their Patients; one registered already stays as it is."""
+
+    def canonical(self, patients: Iterable[str]) -> dict[str, str]:
+        """Return for each Patient id the surviving one (itself when it was never merged)."""
+
+    def merge(self, old: str, survivor: str) -> None:
+        """Record that everything about ``old`` belongs to ``survivor``; chains are flattened."""
+
+    def highest_change(self) -> int:
+        """Return the newest change number (0: none)."""
+
+
+class Deliveries(Protocol):
+    """The cursors and their attempts."""
+
+    def plan(self, due: Mapping[tuple[View, str], int], now: datetime) -> None:
+        """Raise the ``planned`` change of (view, patient) cursors, make them due now if they owe nothing yet.
+
+        A cursor that is ``sending`` or waits for a retry keeps its state and time; a ``dead`` one stays dead.
+        """
+
+    def due(self, now: datetime, limit: int, republish_after: timedelta) -> list[Delivery]:
+        """Return due deliveries not published since ``republish_after``, oldest first, breakers respected."""
+
+    def published(self, ids: Iterable[int], now: datetime) -> None:
+        """Note that wake-ups for these were confirmed by the broker."""
+
+    def claim(self, delivery: int, owner: str, now: datetime, lease: timedelta) -> Delivery | None:
+        """Claim one due delivery; None when it is not due, settled or claimed. One attempt in flight per cursor."""
+
+    def save(self, delivery: Delivery, attempt: Attempt | None, owner: str) -> None:
+        """Write what came of an attempt. Raises ``StaleClaim`` when the lease went to somebody else."""
+
+    def expire(self, now: datetime, owner: str | None = None) -> int:
+        """Settle deliveries whose lease ran out (or that ``owner`` held when it died) as unknown; return how many."""
+
+    def get(self, delivery: int) -> Delivery | None:
+        """Return one cursor."""
+
+    def find(
+        self, *, recipient: str = "", state: str = "", before: int | None = None, limit: int = 50
+    ) -> list[Delivery]:
+        """Return cursors, newest first."""
+
+    def of_view(self, view: View, patient: str) -> Delivery | None:
+        """Return the cursor of a (view, patient)."""
+
+    def attempts(self, delivery: int, limit: int | None = None) -> list[Attempt]:
+        """Return a cursor's attempts, oldest first."""
+
+    def held(self, delivery: int) -> dict[str, ManifestEntry]:
+        """Return what the view holds or may hold of this patient: internal resource id -> newest entry carried by an
+        accepted or unknown attempt.
+        """
+
+    def replay(self, delivery: int, now: datetime, *, from_change: int | None = None) -> None:
+        """Make a cursor due again from a change number (None: from where it stands) with fresh attempts."""
+
+    def shared_held(self, view: View) -> dict[str, int]:
+        """Return the shared resources a view holds: internal id -> the change number it holds."""
+
+    def hold_shared(self, view: View, held: Mapping[str, int]) -> None:
+        """Note the shared resources a view holds now."""
+
+    def refuse_entries(self, delivery: int, refused: Iterable[tuple[str, str]], at: datetime) -> None:
+        """List entries a recipient refused, for a person: (internal ``Type/id``, detail without personal data)."""
+
+
+class WorkList(Protocol):
+    """What waits for a person: gaps and holds."""
+
+    def record_gaps(self, feed: str, message: int, gaps: Iterable[Gap], at: datetime) -> None:
+        """Count gaps, once per message."""
+
+    def gaps(self, *, open_only: bool = True) -> list[GapLine]:
+        """Return gaps, most frequent first."""
+
+    def close_gap(self, gap: int, at: datetime) -> None:
+        """Mark a gap as mapped."""
+
+    def open_hold(self, hold: Hold) -> int:
+        """Open a hold and return its id; the same kind, message and resource is opened once."""
+
+    def holds(self, *, open_only: bool = True) -> list[Hold]:
+        """Return holds, oldest first."""
+
+    def close_hold(self, hold: int, at: datetime) -> None:
+        """Close a hold."""
+
+
+class CodeMaps(Protocol):
+    """The code maps: the database is the truth, CSV is how they come and go."""
+
+    def import_entries(
+        self, site: str, entries: Sequence[CodeMapEntry], *, author: str, reason: str, at: datetime
+    ) -> bool:
+        """Replace a site's imported rows when they differ; return whether anything changed."""
+
+    def add(self, site: str, entry: CodeMapEntry, *, author: str, reason: str, at: datetime) -> None:
+        """Add one row (``gaps map``); it outlives the next import."""
+
+    def of_site(self, site: str) -> tuple[CodeMapEntry, ...]:
+        """Return a site's rows; a row added by a person comes before an imported one."""
+
+    def revision(self) -> int:
+        """Return a number that grows with every change of any map."""
+
+
+class Audit(Protocol):
+    """The audit trail: append only."""
+
+    def write(self, events: Iterable[AuditEvent]) -> None:
+        """Append events."""
+
+    def find(self, *, subject: str = "", action: str = "", limit: int = 200) -> list[AuditEvent]:
+        """Return events, newest first."""
+
+
+class Outbox(Protocol):
+    """Released events of amqp recipients until their receipt comes (a confirm is not a receipt)."""
+
+    def add(self, recipient: str, message_id: str, routing_key: str, body: bytes, at: datetime) -> None:
+        """Keep an event that was published; the same message id is kept once."""
+
+    def receipt(self, recipient: str, message_id: str) -> bool:
+        """Forget an event the recipient has; False when it is not known."""
+
+    def unreceipted(self, recipient: str, older_than: datetime, limit: int) -> list[tuple[str, str, bytes]]:
+        """Return (message id, routing key, body) published before ``older_than``, oldest first."""
+
+    def republished(self, message_ids: Iterable[str], at: datetime) -> None:
+        """Note that these were published again."""
+
+    def prune(self, recipient: str, before: datetime) -> int:
+        """Forget what is older than the recipient's ``keep``; return how many."""
+
+
+class Breakers(Protocol):
+    """The circuits of the recipients."""
+
+    def get(self, recipient: str) -> Breaker:
+        """Return a recipient's circuit (closed when nothing is known)."""
+
+    def set(self, breaker: Breaker) -> None:
+        """Write a circuit."""
+
+
+class Transaction(Protocol):
+    """One unit of work: everything in it is committed together, or nothing."""
+
+    messages: Messages
+    lanes: Lanes
+    resources: Resources
+    deliveries: Deliveries
+    worklist: WorkList
+    codes: CodeMaps
+    audit: Audit
+    outbox: Outbox
+    breakers: Breakers
+
+    def feed_queues(self) -> list[QueueLine]:
+        """Return what waits per feed."""
+
+    def recipient_queues(self) -> list[QueueLine]:
+        """Return what waits per recipient."""
+
+
+class Store(Protocol):
+    """The database. Every method raises ``StoreUnavailable`` when it does not answer or cannot commit."""
+
+    def receive(self, batch: Sequence[Incoming]) -> list[Stored]:
+        """Store messages in one durable transaction and say what to answer each, in the same order.
+
+        A repeat (same feed, MSH-10 and digest, answered positively within the window, or earlier in this batch) is
+        not stored again and gets the stored acknowledgment. Same MSH-10 with another digest is stored as a
+        ``conflict``, with a hold, and gets ``conflict_acknowledgment``.
+        """
+
+    def begin(self, *, write: bool = True) -> AbstractContextManager[Transaction]:
+        """Open a transaction; commits when the block ends, rolls back when it raises. Never held across a network."""
+
+    def check_schema(self) -> None:
+        """Raise ``SchemaMismatch`` when the database is not of this program's version."""
+
+    def upgrade(self) -> None:
+        """Bring the schema up to this program's version."""
+
+    def ping(self) -> None:
+        """Make one round trip."""
+
+    def close(self) -> None:
+        """Let go of every connection."""
+
+
+# --- the broker -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A message for an exchange. ``message_id`` stays the same when it is published again. No personal data in
+    ``routing_key`` or ``headers``.
+    """
+
+    routing_key: str
+    body: bytes
+    message_id: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "application/fhir+json"
+
+
+class Broker(Protocol):
+    """What moves the work. Nothing in it is the truth: it may be wiped at any time.
+
+    Queues: ``translate``, ``relay``, and ``deliver.<recipient>``; bodies are ids in ASCII. Safe to call from any thread.
+    """
+
+    def declare(self, recipients: Sequence[str], amqp_recipients: Mapping[str, int] | None = None) -> None:
+        """Declare every queue; ``amqp_recipients`` maps recipient id -> max queue length in bytes. Safe to repeat."""
+
+    def wake(self, queue: str, bodies: Sequence[str] = ("",)) -> None:
+        """Publish wake-ups and return when the broker has confirmed them all. Raises ``BrokerError``."""
+
+    def nudge(self, queue: str) -> None:
+        """Publish one wake-up without waiting for it and without raising; at most a few a second go out."""
+
+    def consume(
+        self, queue: str, handle: Callable[[str], None], stop: Callable[[], bool], *, prefetch: int = 32
+    ) -> None:
+        """Call ``handle`` with each body until ``stop()``; acknowledge when it returns. Reconnects by itself.
+
+        A body whose handler keeps failing is dead-lettered after the queue's delivery limit.
+        """
+
+    def publish(self, events: Sequence[Event]) -> list[Exception | None]:
+        """Publish events to the topic exchange ``fhir.events``, mandatory and confirmed, pipelined.
+
+        Returns per event None, or ``Unroutable``, ``QueueFull`` or ``BrokerUnavailable``.
+        """
+
+    def receipts(self, handle: Callable[[str, str], None], stop: Callable[[], bool]) -> None:
+        """Call ``handle(recipient, message id)`` with each receipt on ``fhir.receipts`` until ``stop()``."""
+
+    def depths(self) -> dict[str, int]:
+        """Return the messages ready per queue; raises ``BrokerUnavailable``."""
+
+    def ping(self) -> None:
+        """Make one round trip; raises ``BrokerUnavailable``."""
+
+    def close(self) -> None:
+        """Let go of every connection."""
+
+
+# --- translating and delivering -------------------------------------------------------------------------------------
+
+
+class Translator(Protocol):
+    """Bytes to statements: pure, safe in any process, never raises for what a message holds."""
+
+    def translate(self, raw: bytes, feed: str, received_at: datetime) -> Translation:
+        """Translate one message of a feed. What is wrong with it comes back as ``Translation.failure``."""
+
+
+class RecipientAdapter(Protocol):
+    """One outside system that receives."""
+
+    def deliver(self, package: Package) -> Outcome:
+        """Make one attempt; every far-side behaviour maps to one outcome; never raises for what the far side does."""
+
+    def close(self) -> None:
+        """Let go of connections."""

@@ -1,0 +1,1 @@
+"""Who may receive what: consent, policy, identity, and the one function release()."""

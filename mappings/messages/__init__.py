@@ -1,0 +1,1 @@
+"""Message structures: which segments make which resources."""

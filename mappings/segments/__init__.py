@@ -1,0 +1,1 @@
+"""Segments to resources, in the row order HL7 publishes."""

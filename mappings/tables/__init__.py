@@ -1,0 +1,1 @@
+"""HL7 tables to FHIR code systems, as CSV."""

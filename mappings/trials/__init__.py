@@ -1,0 +1,1 @@
+"""Clinical trial segments (CSR, CSP, CSS, CTI) to ResearchStudy, ResearchSubject, Consent."""

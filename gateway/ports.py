@@ -24,7 +24,8 @@ from gateway.model.translation import Gap, PatientKey, Translation
 class Clock(Protocol):
     """The time. Calling it returns the moment in UTC, with its zone."""
 
-    def __call__(self) -> datetime: ...
+    def __call__(self) -> datetime:
+        """Return the moment in UTC, with its zone."""
 
 
 # --- the store ------------------------------------------------------------------------------------------------------
@@ -76,7 +77,10 @@ class GapLine:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Something a person must decide. ``kind``: conflict, implausible, identity, consent, merge. No personal data in ``reason``."""
+    """Something a person must decide. No personal data in ``reason``.
+
+    ``kind``: ``conflict``, ``implausible``, ``identity``, ``consent`` or ``merge``.
+    """
 
     kind: str
     reason: str
@@ -184,8 +188,9 @@ class Resources(Protocol):
         """Return every version of one resource, oldest first."""
 
     def of_type(self, resource_type: str, *, patients: Iterable[str] | None = None) -> list[ResourceVersion]:
-        """Return the newest versions of a type (types kept in the partial index: ResearchStudy, ResearchSubject,
-        Consent, Patient), of these patients when given.
+        """Return the newest versions of a type, of these patients when given.
+
+        Only for the types of the partial index: ResearchStudy, ResearchSubject, Consent, Patient.
         """
 
     def patient_of_key(self, keys: Iterable[PatientKey]) -> dict[PatientKey, str]:
@@ -243,8 +248,9 @@ class Deliveries(Protocol):
         """Return a cursor's attempts, oldest first."""
 
     def held(self, delivery: int) -> dict[str, ManifestEntry]:
-        """Return what the view holds or may hold of this patient: internal resource id -> newest entry carried by an
-        accepted or unknown attempt.
+        """Return what the view holds or may hold of this patient.
+
+        Internal resource id -> newest entry carried by an accepted or unknown attempt.
         """
 
     def replay(self, delivery: int, now: datetime, *, from_change: int | None = None) -> None:
@@ -391,8 +397,9 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A message for an exchange. ``message_id`` stays the same when it is published again. No personal data in
-    ``routing_key`` or ``headers``.
+    """A message for an exchange. ``message_id`` stays the same when it is published again.
+
+    No personal data in ``routing_key`` or ``headers``.
     """
 
     routing_key: str
@@ -405,7 +412,7 @@ class Event:
 class Broker(Protocol):
     """What moves the work. Nothing in it is the truth: it may be wiped at any time.
 
-    Queues: ``translate``, ``relay``, and ``deliver.<recipient>``; bodies are ids in ASCII. Safe to call from any thread.
+    Queues: ``translate``, ``relay``, and ``deliver.<recipient>``; bodies are ids in ASCII. Safe from any thread.
     """
 
     def declare(self, recipients: Sequence[str], amqp_recipients: Mapping[str, int] | None = None) -> None:

@@ -71,7 +71,7 @@ class Released:
     """One entry of an attempt: a resource as this view may see it.
 
     ``id`` and ``body`` (its references included) are the view's own, pseudonymous where the view is; ``resource`` is
-    the internal id, ``change`` and ``version`` the stored ones. ``body`` is never shared: an adapter may encode it as is.
+    the internal id, ``change`` and ``version`` the stored ones. ``body`` is never shared between entries.
     """
 
     type: str
@@ -153,7 +153,7 @@ class ManifestEntry:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at a delivery. ``outcome`` is ``accepted``, ``refused``, ``deferred`` or ``unknown``. Times are UTC."""
+    """One attempt at a delivery. ``outcome``: ``accepted``, ``refused``, ``deferred`` or ``unknown``. Times are UTC."""
 
     delivery: int
     number: int

@@ -10,7 +10,7 @@ OBSERVATION_CODES: Final = f"{BASE}/CodeSystem/observation"
 """The unit's own observation codes (``GT-…``): most gene-therapy measurements have no LOINC."""
 
 SITE_SYSTEM: Final = f"{BASE}/sid"
-"""Identifiers and codes whose authority a site does not declare live below ``SITE_SYSTEM/<site>/<kind>/<authority>``."""
+"""Where identifiers and codes live whose authority a site does not declare: ``…/<site>/<kind>/<authority>``."""
 
 SOURCE_VALUE: Final = f"{BASE}/StructureDefinition/source-value"
 """Extension on ``Observation.valueQuantity``: the value, comparator and unit exactly as the sender wrote them."""

@@ -28,7 +28,7 @@ class Authority:
 class CodeMapEntry:
     """One row of a code map: a sender's code and unit, and what they mean while the row is valid.
 
-    ``system`` is the sender's OBX-3.3 (``L``, ``LIS`` …, empty: any); ``unit`` the sender's unit as written (empty: any).
+    ``system`` is the sender's OBX-3.3 (``L``, ``LIS``; empty: any); ``unit`` the sender's unit as written (empty: any).
     ``codings`` are ``(system, code, display)`` in order of preference; ``ucum`` the canonical unit the value is
     converted to; ``assumed_unit`` the unit to read when the sender sends none. ``low``/``high`` are plausibility
     bounds in ``ucum``: a value outside is held for a person. ``valid_until`` is the last day.

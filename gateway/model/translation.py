@@ -59,7 +59,8 @@ class PatientLink:
 class Gap:
     """An unmapped code: a work item (ARCHITECTURE, decision 14). Listed once per (feed, field, code, unit).
 
-    ``kind``: ``code`` (local code without a standard one), ``unit``, ``table`` (HL7 table value), ``authority``, ``study``.
+    ``kind``: ``code`` (local code without a standard one), ``unit``, ``table`` (HL7 table value), ``authority``,
+    ``study``.
     """
 
     kind: Literal["code", "unit", "table", "authority", "study"]

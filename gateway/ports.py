@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from gateway.model.delivery import Attempt, Delivery, ManifestEntry, Outcome, Package, View
+from gateway.model.delivery import Attempt, Delivery, ManifestEntry, Outcome, Package, Packed, View
 from gateway.model.message import Incoming, Message, MessageState, Stored
 from gateway.model.resource import Clock as ElementClock
 from gateway.model.resource import ResourceVersion
@@ -247,14 +247,18 @@ class Deliveries(Protocol):
     def attempts(self, delivery: int, limit: int | None = None) -> list[Attempt]:
         """Return a cursor's attempts, oldest first."""
 
-    def held(self, delivery: int) -> dict[str, ManifestEntry]:
-        """Return what the view holds or may hold of this patient.
+    def held(self, delivery: int, resources: Iterable[str] | None = None) -> dict[str, ManifestEntry]:
+        """Return what the view holds or may hold of this patient, of these resources when given.
 
-        Internal resource id -> newest entry carried by an accepted or unknown attempt.
+        Internal resource id -> newest entry carried by an accepted or unknown attempt (``certain`` says which).
         """
 
-    def replay(self, delivery: int, now: datetime, *, from_change: int | None = None) -> None:
-        """Make a cursor due again from a change number (None: from where it stands) with fresh attempts."""
+    def replay(self, delivery: int, now: datetime, *, from_change: int | None = None, again: bool = True) -> None:
+        """Make a cursor due again from a change number (None: from where it stands) with fresh attempts.
+
+        ``again``: what the view holds already is sent once more (``again_upto`` becomes ``planned``); False for a
+        backfill, which sends only what the view does not hold as it stands.
+        """
 
     def shared_held(self, view: View) -> dict[str, int]:
         """Return the shared resources a view holds: internal id -> the change number it holds."""
@@ -459,6 +463,13 @@ class Translator(Protocol):
 
     def translate(self, raw: bytes, feed: str, received_at: datetime) -> Translation:
         """Translate one message of a feed. What is wrong with it comes back as ``Translation.failure``."""
+
+
+class Packager(Protocol):
+    """What may leave for a cursor, decided now."""
+
+    def package(self, delivery: Delivery, now: datetime) -> Packed:
+        """Pack what the cursor owes, in a read transaction of its own."""
 
 
 class RecipientAdapter(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -35,7 +36,8 @@ class Delivery:
 
     ``sent`` is the highest change number settled, ``planned`` the highest that concerns the view. While an attempt
     may have arrived (``Unknown``), ``window`` fixes the upper end and ``number`` stays, so that the repeat carries
-    the same delivery id. Times are UTC.
+    the same delivery id. ``again_upto``: a person asked for a replay; changes up to it are sent even where the view
+    holds them already. Times are UTC.
     """
 
     id: int
@@ -51,6 +53,7 @@ class Delivery:
     first_failed_at: datetime | None = None
     lease_until: datetime | None = None
     detail: str = ""
+    again_upto: int = 0
 
     @property
     def delivery_id(self) -> str:
@@ -82,6 +85,7 @@ class Released:
     version: int
     change: int
     shared: bool = False
+    digest: str = ""
 
     @property
     def reference(self) -> str:
@@ -97,6 +101,33 @@ class Package:
     view: View
     entries: tuple[Released, ...]
     repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What packing a delivery came to: computed at the moment of sending, from rows alone.
+
+    ``package`` None: nothing may leave, and the cursor moves to ``upto`` without an attempt at the network. ``upto``
+    is the change reached; ``more`` says that the cursor still owes changes up to ``planned`` (batch limit).
+    ``withheld`` counts changes per rule, for the audit trail.
+    """
+
+    package: Package | None
+    upto: int
+    more: bool = False
+    withheld: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def shared(self) -> dict[str, int]:
+        """The shared resources carried, internal id -> change: to be noted (``hold_shared``) when accepted."""
+        entries = self.package.entries if self.package else ()
+        return {entry.resource: entry.change for entry in entries if entry.shared}
+
+    @property
+    def manifest(self) -> tuple[ManifestEntry, ...]:
+        """What the attempt carries, for its row."""
+        entries = self.package.entries if self.package else ()
+        return tuple(ManifestEntry(e.type, e.resource, e.version, e.kind, e.digest) for e in entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +174,18 @@ Outcome = Accepted | Refused | Deferred | Unknown
 
 @dataclass(frozen=True, slots=True)
 class ManifestEntry:
-    """What an attempt carried of one resource: for ``explain``, ``disclosures`` and retractions."""
+    """What an attempt carried of one resource: for ``explain``, ``disclosures`` and retractions.
+
+    ``digest`` is of the released body (``""``: not known). ``certain`` is False where the attempt's outcome was
+    ``unknown``; it is filled on reading.
+    """
 
     type: str
     resource: str
     version: int
     kind: ChangeKind
+    digest: str = ""
+    certain: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,12 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """A consent as releasing sees it: purposes (v3-ActReason), active or not, when given and when withdrawn (UTC)."""
+    """A consent as releasing sees it: purposes (v3-ActReason), active or not, when given and when it ends (UTC)."""
 
     active: bool
     given_at: datetime | None
     purposes: frozenset[str] = frozenset()
+    ends_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

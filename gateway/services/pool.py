@@ -1,0 +1,119 @@
+"""Worker processes that translate: all cores, and never the listener's (ARCHITECTURE, decision 4)."""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from datetime import datetime
+from multiprocessing import get_context
+
+import structlog
+
+from gateway.model.message import Message
+from gateway.model.translation import Failure, Translation
+from gateway.ports import Translator
+
+log = structlog.get_logger()
+
+TranslatorFactory = Callable[[], Translator]
+Work = tuple[bytes, str, datetime]
+
+_translator: list[Translator] = []
+
+
+class InlineTranslator:
+    """Translates in the calling thread: for one-off commands and very small installations."""
+
+    def __init__(self, factory: TranslatorFactory) -> None:
+        self._translator = factory()
+
+    def translate(self, messages: Sequence[Message]) -> list[Translation]:
+        """Return one translation per message, in the same order."""
+        return [translate_one(self._translator, _work(message)) for message in messages]
+
+    def renew(self, factory: TranslatorFactory) -> None:
+        """Translate with new site profiles and code maps from now on."""
+        self._translator = factory()
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class ProcessTranslators:
+    """Translates in ``workers`` processes. ``factory`` must be picklable; it is called once in each of them.
+
+    A worker that dies (killed, out of memory) is replaced; the messages it had are tried one by one, and the one that
+    kills its worker alone fails, so that it cannot hold up the others.
+    """
+
+    def __init__(self, factory: TranslatorFactory, workers: int) -> None:
+        self._factory = factory
+        self._workers = workers
+        self._pool = self._start()
+
+    def translate(self, messages: Sequence[Message]) -> list[Translation]:
+        """Return one translation per message, in the same order."""
+        size = max(1, -(-len(messages) // (self._workers * 2)))
+        chunks = [messages[start : start + size] for start in range(0, len(messages), size)]
+        try:
+            futures = [self._submit(chunk) for chunk in chunks]
+            return [translation for future in futures for translation in future.result()]
+        except BrokenProcessPool:
+            log.error("a translating process died; its messages are tried one by one", messages=len(messages))
+            self._restart()
+            return [self._alone(message) for message in messages]
+
+    def renew(self, factory: TranslatorFactory) -> None:
+        """Translate with new site profiles and code maps from now on."""
+        self._factory = factory
+        self._restart()
+
+    def close(self) -> None:
+        """End the worker processes."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _alone(self, message: Message) -> Translation:
+        try:
+            return self._submit([message]).result()[0]
+        except BrokenProcessPool:
+            log.error("this message ends the process that translates it", message=message.id, feed=message.feed)
+            self._restart()
+            return Translation(failure=Failure("message", "the translating process died on this message"))
+
+    def _submit(self, messages: Sequence[Message]) -> Future[list[Translation]]:
+        return self._pool.submit(_translate_chunk, [_work(message) for message in messages])
+
+    def _start(self) -> ProcessPoolExecutor:
+        context = get_context("spawn")
+        return ProcessPoolExecutor(self._workers, context, initializer=_begin, initargs=(self._factory,))
+
+    def _restart(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool = self._start()
+
+
+def translate_one(translator: Translator, work: Work) -> Translation:
+    """Translate one message; an error of ours fails this message alone and names the line of code, never a value."""
+    try:
+        return translator.translate(*work)
+    except Exception as error:  # noqa: BLE001 - a defect met by one message must not stop the feed
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"defect in the gateway: {type(error).__name__} in {frame.name}, line {frame.lineno}"
+        return Translation(failure=Failure("message", what))
+
+
+def _work(message: Message) -> Work:
+    return message.raw, message.feed, message.received_at
+
+
+def _begin(factory: TranslatorFactory) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _translator.append(factory())
+
+
+def _translate_chunk(chunk: Sequence[Work]) -> list[Translation]:
+    return [translate_one(_translator[-1], work) for work in chunk]

@@ -1,0 +1,150 @@
+"""Turning stored messages into resource versions: claim lanes, translate, merge, plan, commit.
+
+Translating itself happens in worker processes and touches no database (ARCHITECTURE, decision 4). What comes back is
+written in one transaction per batch: new versions where something changed, clocks where not, gaps, holds, the state of
+each message and the cursors that are now due. A crash before the commit leaves nothing; the lane's lease runs out and
+the next worker translates the same messages to the same ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Protocol
+
+import structlog
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
+
+from gateway.errors import StaleClaim, VersionConflict
+from gateway.model.message import Message, MessageState
+from gateway.model.resource import ResourceVersion
+from gateway.model.translation import Translation
+from gateway.ports import AuditEvent, Clock, LaneClaim, Store, Transaction
+from gateway.services.apply import Batch
+
+log = structlog.get_logger()
+
+
+class TranslatorPool(Protocol):
+    """Translates many messages at once, in as many processes as there are."""
+
+    def translate(self, messages: Sequence[Message]) -> list[Translation]:
+        """Return one translation per message, in the same order."""
+
+
+_AGAIN: Final[dict[str, Any]] = {"stop": stop_after_attempt(8), "wait": wait_random(0, 0.05), "reraise": True}
+"""A shared resource that another worker wrote first: the batch is written again, on top of that version."""
+
+Planner = Callable[[Transaction, Sequence[ResourceVersion]], None]
+"""Notes in the same transaction which views the new versions concern (``gateway.services.plan``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one round takes: messages per transaction, lanes per worker, and for how long a lane is held."""
+
+    batch: int = 64
+    lanes: int = 16
+    lease: timedelta = timedelta(seconds=30)
+
+
+class Translate:
+    """The ``translate`` role. One instance per process; ``owner`` names it in its claims."""
+
+    def __init__(
+        self,
+        store: Store,
+        pool: TranslatorPool,
+        planner: Planner,
+        *,
+        clock: Clock,
+        owner: str,
+        limits: Limits | None = None,
+    ) -> None:
+        self._store = store
+        self._pool = pool
+        self._planner = planner
+        self._clock = clock
+        self._owner = owner
+        self._limits = limits or Limits()
+
+    def run(self, *_: object) -> int:
+        """Translate until nothing waits in the lanes this worker can have; return how many messages were settled."""
+        settled = 0
+        while count := self.step():
+            settled += count
+        return settled
+
+    def step(self) -> int:
+        """Claim lanes, translate what waits in them, give the lanes back; return how many messages were settled."""
+        with self._store.begin() as tx:
+            claims = tx.lanes.claim(self._owner, self._clock(), self._limits.lease, self._limits.lanes)
+            messages = tx.messages.waiting(claims, self._limits.batch) if claims else []
+        if not claims:
+            return 0
+        try:
+            return self._settle(claims, messages) if messages else 0
+        finally:
+            with self._store.begin() as tx:
+                tx.lanes.give_back(self._owner, claims)
+
+    def _settle(self, claims: Sequence[LaneClaim], messages: Sequence[Message]) -> int:
+        translations = self._pool.translate(messages)
+        pairs = list(zip(messages, translations, strict=True))
+        try:
+            for attempt in Retrying(retry=retry_if_exception_type(VersionConflict), **_AGAIN):
+                with attempt:
+                    self._write(claims, pairs)
+        except StaleClaim:
+            log.warning("another worker has taken the lanes over", lanes=[claim.lane for claim in claims])
+            return 0
+        for message, translation in pairs:
+            _tell(message, translation)
+        return len(pairs)
+
+    def _write(self, claims: Sequence[LaneClaim], pairs: Sequence[tuple[Message, Translation]]) -> None:
+        now = self._clock()
+        with self._store.begin() as tx:
+            batch = Batch(tx, now)
+            batch.prepare([translation for _, translation in pairs])
+            for message, translation in pairs:
+                batch.apply(message, translation)
+            changed = batch.flush()
+            for message, translation in pairs:
+                _note(tx, batch, message, translation)
+            self._planner(tx, changed)
+            tx.lanes.confirm(claims, now)
+
+
+def _note(tx: Transaction, batch: Batch, message: Message, translation: Translation) -> None:
+    """Write what a person may ask about the message: its state, its gaps, one line of the audit trail."""
+    state, place, reason = _verdict(batch, message, translation)
+    tx.messages.settle(message.id, state, batch.now, place=place, reason=reason)
+    if translation.gaps:
+        tx.worklist.record_gaps(message.feed, message.id, translation.gaps, batch.now)
+    subject = f"message/{message.id}"
+    tx.audit.write([AuditEvent(batch.now, str(state), "translate", subject, f"{place} {reason}".strip())])
+
+
+def _verdict(batch: Batch, message: Message, translation: Translation) -> tuple[MessageState, str, str]:
+    failure = translation.failure or batch.failures.get(message.id)
+    if failure:
+        return MessageState.FAILED, failure.place, failure.what
+    if not translation.handled:
+        return MessageState.UNHANDLED, "MSH-9", "this event is not translated"
+    findings = "; ".join(f"{finding.place}: {finding.what}" for finding in translation.findings)
+    return MessageState.TRANSLATED, "", findings
+
+
+def _tell(message: Message, translation: Translation) -> None:
+    if translation.failure:
+        log.warning(
+            "message failed",
+            message=message.id,
+            feed=message.feed,
+            place=translation.failure.place,
+            what=translation.failure.what,
+        )
+    else:
+        log.debug("message translated", message=message.id, feed=message.feed, resources=len(translation.statements))

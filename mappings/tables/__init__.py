@@ -1,1 +1,58 @@
-"""HL7 tables to FHIR code systems, as CSV."""
+"""The HL7 tables and what their codes are in FHIR: one CSV per table, in the columns of the v2-to-FHIR guide.
+
+``hl70001_administrative_gender.csv`` is table 0001. Columns: ``v2_code``, ``v2_text``, ``v2_system``, ``code``,
+``display``, ``system``, ``comment``. A row whose ``code`` is empty says on purpose that there is no FHIR code.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from gateway.model.names import V2_TABLE
+
+COLUMNS = ("v2_code", "v2_text", "v2_system", "code", "display", "system", "comment")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A FHIR coding."""
+
+    code: str
+    display: str
+    system: str
+
+    def coding(self) -> dict[str, str]:
+        """Return a fresh FHIR Coding."""
+        coding = {"system": self.system, "code": self.code}
+        if self.display:
+            coding["display"] = self.display
+        return coding
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """An HL7 table. ``number`` is ``"0001"``, ``system`` the URI of its codes, ``targets`` v2 code -> FHIR."""
+
+    name: str
+    number: str
+    system: str
+    targets: Mapping[str, Target]
+
+
+@cache
+def load(name: str) -> Table:
+    """Read a table; each file is read once per process.
+
+    Raises ``FileNotFoundError`` when there is none of that name and ``ValueError`` when its columns are wrong.
+    """
+    number = name[3:7]
+    text = files(__name__).joinpath(f"{name}.csv").read_text(encoding="utf-8")
+    rows = csv.DictReader(text.splitlines())
+    if tuple(rows.fieldnames or ()) != COLUMNS:
+        raise ValueError(f"{name}.csv: the columns are not {', '.join(COLUMNS)}")
+    targets = {row["v2_code"]: Target(row["code"], row["display"], row["system"]) for row in rows if row["code"]}
+    return Table(name, number, f"{V2_TABLE}{number}", targets)

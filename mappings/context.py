@@ -1,0 +1,141 @@
+"""What a rule may see and say while one message is translated.
+
+A ``Context`` is made per message. Converters read the site's facts from it and say through it what is not a value:
+gaps, findings, holds. Message rules open a ``Draft`` per resource; the translator turns drafts into statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from gateway.errors import Place
+from gateway.hl7v2.message import Message, Segment
+from gateway.model.identity import resource_id
+from gateway.model.site import Site
+from gateway.model.translation import Finding, Gap, PatientKey, PatientLink, Trace
+
+
+@dataclass(slots=True)
+class Draft:
+    """A resource while it is being built: ``body`` is the FHIR resource, ``removes`` what the sender nulled.
+
+    ``patient`` is the internal id of the Patient it belongs to, ``""`` for shared resources. ``held`` names why a
+    person must look before it may leave.
+    """
+
+    type: str
+    id: str
+    body: dict[str, Any]
+    patient: str = ""
+    removes: set[str] = field(default_factory=set)
+    held: str = ""
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        """A FHIR Reference to this resource (a fresh dict)."""
+        return {"reference": f"{self.type}/{self.id}"}
+
+    def hold(self, reason: str) -> None:
+        """Keep the resource back until a person has looked; the first reason stays."""
+        self.held = self.held or reason
+
+
+@dataclass(slots=True)
+class Context:
+    """One message on its way to FHIR. ``received_at`` is UTC; ``zone`` is the site's.
+
+    ``cache`` lives as long as the site's translator and may hold only what depends on the site and the key alone;
+    ``memo`` lives for this message. ``segment``, ``number`` and ``repetition`` are where the engine is reading, which
+    is how a converter's gap or finding gets its place. ``patient`` is the internal id of the Patient that newly opened
+    drafts belong to.
+    """
+
+    site: Site
+    feed: str
+    message: Message
+    received_at: datetime
+    id_key: bytes = field(repr=False)
+    zone: ZoneInfo
+    cache: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    tracing: bool = False
+    memo: dict[Hashable, Any] = field(default_factory=dict)
+    drafts: dict[tuple[str, str], Draft] = field(default_factory=dict)
+    gaps: dict[Gap, None] = field(default_factory=dict)
+    findings: dict[Finding, None] = field(default_factory=dict)
+    traces: list[Trace] = field(default_factory=list)
+    keys: dict[PatientKey, None] = field(default_factory=dict)
+    links: dict[PatientLink, None] = field(default_factory=dict)
+    patient: str = ""
+    segment: Segment | None = None
+    number: int = 0
+    repetition: int = 1
+    current: Draft | None = None
+
+    # --- resources --------------------------------------------------------------------------------------------------
+
+    def id(self, resource_type: str, *business: str) -> str:
+        """Return the internal id of a resource named by business identifiers of this site (ARCHITECTURE, 5)."""
+        return self.common_id(resource_type, self.site.id, *business)
+
+    def common_id(self, resource_type: str, *business: str) -> str:
+        """Return the internal id of a resource whose business identifiers mean the same at every site."""
+        key = (resource_type, business)
+        found: str | None = self.memo.get(key)
+        if found is None:
+            found = self.memo[key] = resource_id(self.id_key, resource_type, *business)
+        return found
+
+    def draft(self, resource_type: str, id: str, *, shared: bool = False) -> Draft:
+        """Open a resource, or return the one this message opened already under that id.
+
+        It belongs to ``patient`` unless it is ``shared``.
+        """
+        key = (resource_type, id)
+        found = self.drafts.get(key)
+        if found is None:
+            body = {"resourceType": resource_type, "id": id}
+            found = self.drafts[key] = Draft(resource_type, id, body, "" if shared else self.patient)
+        return found
+
+    # --- what is not a value ----------------------------------------------------------------------------------------
+
+    def at(self, segment: Segment, number: int = 0, repetition: int = 1) -> None:
+        """Say where the rule is reading, for rules that read fields themselves."""
+        self.segment = segment
+        self.number = number
+        self.repetition = repetition
+
+    def place(self, component: int = 0) -> Place:
+        """Return where the engine is reading."""
+        if self.segment is None:
+            return Place()
+        return self.segment.place(self.number, self.repetition, component)
+
+    def field_name(self) -> str:
+        """Return the field being read, without counts: ``OBX-3``. Gaps are listed once per field."""
+        return f"{self.segment.name}-{self.number}" if self.segment is not None else "message"
+
+    def gap(
+        self,
+        kind: Literal["code", "unit", "table", "authority", "study"],
+        code: str,
+        *,
+        system: str = "",
+        unit: str = "",
+        text: str = "",
+    ) -> None:
+        """List an unmapped code of the field being read, once."""
+        self.gaps[Gap(kind, self.field_name(), code, system, unit, text)] = None
+
+    def finding(self, what: str, component: int = 0) -> None:
+        """Tell a person something about the field being read. ``what`` holds no personal data."""
+        self.findings[Finding(str(self.place(component)), what)] = None
+
+    def hold(self, reason: str) -> None:
+        """Keep back the resource being built."""
+        if self.current is not None:
+            self.current.hold(reason)

@@ -1,0 +1,86 @@
+"""From a finished draft to a statement: checked, encoded, with the columns that search needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from gateway.errors import InvalidResource
+from gateway.fhir.checks import check
+from gateway.fhir.codec import encode
+from gateway.model.translation import Statement
+from mappings.context import Context, Draft
+from mappings.datatypes.ts import utc_of
+
+Body = Mapping[str, Any]
+
+
+def statement(draft: Draft, context: Context) -> Statement:
+    """Turn a draft into a statement. Raises ``InvalidResource``, its path beginning with the resource type."""
+    body = draft.body
+    try:
+        check(body)
+    except InvalidResource as error:
+        if error.path.startswith(draft.type):
+            raise
+        raise InvalidResource(f"{draft.type}.{error.path}", error.what) from error
+    date = date_text(body)
+    return Statement(
+        type=draft.type,
+        id=draft.id,
+        body=encode(body),
+        patient=draft.patient,
+        removes=tuple(sorted(draft.removes - body.keys())),
+        rank=context.site.rank(context.feed, draft.type),
+        code=preferred_code(body),
+        date=utc_of(date, context.zone) if date else None,
+        status=body.get("status") or "",
+        held=draft.held,
+    )
+
+
+_CODE_ELEMENT: Final = {"Specimen": "type", "Encounter": "class", "Consent": "scope"}
+
+
+def preferred_code(body: Body) -> str:
+    """Return ``system|code`` of the first coding of what says which thing this is; ``""`` when there is none.
+
+    >>> preferred_code({"resourceType": "Observation", "code": {"coding": [{"system": "http://loinc.org", "code": "718-7"}]}})
+    'http://loinc.org|718-7'
+    """
+    value = body.get(_CODE_ELEMENT.get(body["resourceType"], "code"))
+    if not isinstance(value, dict):
+        return ""
+    codings = value.get("coding") or [value]
+    first = next((coding for coding in codings if coding.get("code")), None)
+    return f"{first.get('system', '')}|{first['code']}" if first else ""
+
+
+def _period_start(element: str) -> Callable[[Body], str | None]:
+    return lambda body: (body.get(element) or {}).get("start") or (body.get(element) or {}).get("end")
+
+
+def _effective(body: Body) -> str | None:
+    return body.get("effectiveDateTime") or body.get("effectiveInstant") or _period_start("effectivePeriod")(body)
+
+
+def _collected(body: Body) -> str | None:
+    collection = body.get("collection") or {}
+    return collection.get("collectedDateTime") or (collection.get("collectedPeriod") or {}).get("start")
+
+
+_DATES: Final[Mapping[str, Callable[[Body], str | None]]] = {
+    "Observation": _effective,
+    "DiagnosticReport": _effective,
+    "Specimen": _collected,
+    "Encounter": _period_start("period"),
+    "ResearchSubject": _period_start("period"),
+    "Consent": lambda body: body.get("dateTime"),
+    "Provenance": lambda body: body.get("recorded"),
+}
+
+
+def date_text(body: Body) -> str | None:
+    """Return the FHIR date or dateTime a resource is placed in time by; None when it says none."""
+    find = _DATES.get(body["resourceType"])
+    return find(body) if find else None

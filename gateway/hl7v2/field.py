@@ -1,0 +1,126 @@
+"""One field of a message, cut into components and unescaped only when asked.
+
+Text is what the sender wrote, in Unicode NFC. ``component`` and its kin resolve escapes and drop blanks at both ends
+(HL7 v2 chapter 2: blanks around a value carry no meaning); ``verbatim`` keeps them. Empty (``||``) and null
+(``|""|``) are different: a null is valued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from gateway.hl7v2.delimiters import Delimiters
+from gateway.hl7v2.escapes import unescaper
+
+_NULL = '""'
+_BLANKS = " \t"
+
+
+class Syntax:
+    """How the fields of a message are cut and read: its delimiters and the function that resolves its escapes."""
+
+    __slots__ = ("_charset", "_nested", "component", "delimiters", "nothing", "repetition", "subcomponent", "unescape")
+
+    def __init__(self, delimiters: Delimiters, charset: str, component: str, subcomponent: str) -> None:
+        self.delimiters = delimiters
+        self.repetition = delimiters.repetition
+        self.component = component
+        self.subcomponent = subcomponent
+        self.nothing = _BLANKS + component + subcomponent
+        self.unescape: Callable[[str], str] = unescaper(delimiters, charset)
+        self._charset = charset
+        self._nested: Syntax | None = None
+
+    def nested(self) -> Syntax:
+        """Return the syntax inside a component: its subcomponents read as components."""
+        if self._nested is None:
+            self._nested = Syntax(self.delimiters, self._charset, self.subcomponent, "")
+        return self._nested
+
+
+@lru_cache(maxsize=256)
+def syntax_of(delimiters: Delimiters, charset: str) -> Syntax:
+    """Return the (shared) syntax of messages with these delimiters and this Python codec."""
+    return Syntax(delimiters, charset, delimiters.component, delimiters.subcomponent)
+
+
+class Field:
+    """One repetition of a field. Immutable; true when valued, and a null (``""``) is valued."""
+
+    __slots__ = ("_parts", "_syntax", "raw")
+
+    def __init__(self, raw: str, syntax: Syntax) -> None:
+        self.raw = raw
+        self._syntax = syntax
+        self._parts: list[str] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.raw) and bool(self.raw.strip(self._syntax.nothing))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Field) and (self.raw, self._syntax) == (other.raw, other._syntax)
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+    def __repr__(self) -> str:
+        return f"<Field of {len(self.raw)} characters>"
+
+    @property
+    def is_null(self) -> bool:
+        """Whether the sender says that the value is no longer so (``""``), rather than nothing at all."""
+        return self.raw == _NULL
+
+    @property
+    def text(self) -> str:
+        """Component 1, subcomponent 1."""
+        return self.subcomponent(1, 1)
+
+    def component(self, n: int) -> str:
+        """Return the text of component ``n`` (its first subcomponent); ``""`` when absent or null."""
+        return self.subcomponent(n, 1)
+
+    def subcomponent(self, n: int, m: int) -> str:
+        """Return the text of subcomponent ``m`` of component ``n``; ``""`` when absent or null."""
+        raw = self._part(n)
+        separator = self._syntax.subcomponent
+        if separator and separator in raw:
+            parts = raw.split(separator)
+            raw = parts[m - 1] if m <= len(parts) else ""
+        elif m > 1:
+            return ""
+        return "" if raw == _NULL else self._syntax.unescape(raw).strip(_BLANKS)
+
+    def nested(self, n: int) -> Field:
+        """Return component ``n`` seen as a field: its subcomponents become components."""
+        return Field(self._part(n), self._syntax.nested())
+
+    def components(self) -> list[str]:
+        """Return the texts of all components, without the empty ones at the end."""
+        texts = [self.component(n) for n in range(1, len(self._split()) + 1)]
+        while texts and not texts[-1]:
+            texts.pop()
+        return texts
+
+    def whole(self, separator: str = " ") -> str:
+        """Return all valued components and subcomponents as one text, joined by ``separator``."""
+        parts = [self.nested(n).components() for n in range(1, len(self._split()) + 1)]
+        return separator.join(text for texts in parts for text in texts if text)
+
+    @property
+    def verbatim(self) -> str:
+        """The whole field with escapes resolved and delimiters kept as sent, so that ``10^9/L`` stays one text."""
+        return "" if self.raw == _NULL else self._syntax.unescape(self.raw)
+
+    def _split(self) -> list[str]:
+        if self._parts is None:
+            separator = self._syntax.component
+            self._parts = self.raw.split(separator) if separator else [self.raw]
+        return self._parts
+
+    def _part(self, n: int) -> str:
+        parts = self._parts
+        if parts is None:
+            parts = self._split()
+        return parts[n - 1] if n <= len(parts) else ""

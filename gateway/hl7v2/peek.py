@@ -1,0 +1,150 @@
+"""A fast look at the header for the listener: bytes only, nothing parsed but MSH and the first PID-3."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from gateway.errors import Place, Unreadable
+from gateway.hl7v2.charset import wide_codec
+from gateway.hl7v2.delimiters import DEFAULT, Delimiters, read_delimiters
+
+_AROUND = b"\xef\xbb\xbf\x0b\x1c\r\n \t\x00"
+_LINE_END = re.compile(rb"[\r\n]")
+_PID = re.compile(rb"[\r\n]PID(?=[^A-Za-z0-9\s])")
+_FIELDS = 19
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """What the listener needs of a header, as sent (escapes kept); ``""`` for what is not there.
+
+    ``patient`` and ``authority`` are CX.1 and CX.4 of the first repetition of the first PID-3 (PID-2 where that is
+    empty); ``head`` is the MSH segment, for the acknowledgment.
+    """
+
+    head: bytes
+    delimiters: Delimiters = DEFAULT
+    sending_application: str = ""
+    sending_facility: str = ""
+    receiving_application: str = ""
+    receiving_facility: str = ""
+    sent_at: str = ""
+    message_type: str = ""
+    trigger_event: str = ""
+    structure: str = ""
+    control_id: str = ""
+    processing_id: str = ""
+    version: str = ""
+    accept_acknowledgment: str = ""
+    application_acknowledgment: str = ""
+    charset: str = ""
+    patient: str = ""
+    authority: str = ""
+
+    @property
+    def type_and_event(self) -> str:
+        """``ORU^R01``, whatever the delimiters; ``ORU`` where no event is given."""
+        return f"{self.message_type}^{self.trigger_event}" if self.trigger_event else self.message_type
+
+    @property
+    def patient_key(self) -> str:
+        """The lane key: the same for the same identifier of the same authority; ``""`` where none is given."""
+        return f"{self.patient}^{self.authority}" if self.patient else ""
+
+
+def peek(raw: bytes) -> Peek:
+    """Return the header of a message.
+
+    Raises ``Unreadable`` naming the place when there is no MSH, no MSH-10, or the delimiters are not readable;
+    ``acknowledgment.acknowledge`` forms an ``AR`` from ``raw_head`` where that is possible.
+    """
+    data = narrow(raw)
+    if not data.startswith(b"MSH"):
+        raise Unreadable("the message does not begin with MSH", Place("MSH"))
+    end = _LINE_END.search(data)
+    head = data[: end.start()] if end else data
+    text = _text(head)
+    seen = _header(head, text, read_delimiters(text), data)
+    if not seen.control_id:
+        raise Unreadable("no message control id", Place("MSH", 1, 10), "101")
+    return seen
+
+
+def content_digest(raw: bytes) -> bytes:
+    """Return SHA-256 (32 bytes) of the message with MSH-7 blanked and line ends around it dropped.
+
+    A resend with a new time has the digest of the first; anything else that differs gives another.
+    """
+    data = raw.strip(_AROUND) if not wide_codec(raw) else narrow(raw)
+    separator = data[3:4]
+    if not data.startswith(b"MSH") or not separator:
+        return hashlib.sha256(data).digest()
+    parts = data.split(separator, 7)
+    end = _LINE_END.search(data)
+    if len(parts) < 8 or (end and end.start() < sum(map(len, parts[:7])) + 6):
+        return hashlib.sha256(data).digest()
+    parts[6] = b""
+    return hashlib.sha256(separator.join(parts)).digest()
+
+
+def narrow(raw: bytes) -> bytes:
+    """Return the bytes without framing and blanks around them, UTF-16 and UTF-32 turned into UTF-8."""
+    codec = wide_codec(raw)
+    if codec:
+        raw = raw.decode(codec, "replace").encode()
+    return raw.strip(_AROUND)
+
+
+def _header(head: bytes, text: str, delimiters: Delimiters, data: bytes) -> Peek:
+    fields = text.split(delimiters.field, _FIELDS)
+    fields += [""] * (_FIELDS - len(fields))
+    kind = [*fields[8].split(delimiters.component, 3), "", ""][:3]
+    patient, authority = _patient(data, delimiters)
+    return Peek(
+        head=head,
+        delimiters=delimiters,
+        sending_application=fields[2],
+        sending_facility=fields[3],
+        receiving_application=fields[4],
+        receiving_facility=fields[5],
+        sent_at=_first(fields[6], delimiters),
+        message_type=kind[0].strip(),
+        trigger_event=kind[1].strip(),
+        structure=kind[2].strip(),
+        control_id=_first(fields[9], delimiters),
+        processing_id=_first(fields[10], delimiters),
+        version=_first(fields[11], delimiters),
+        accept_acknowledgment=fields[14].strip(),
+        application_acknowledgment=fields[15].strip(),
+        charset=fields[17],
+        patient=patient,
+        authority=authority,
+    )
+
+
+def _first(field: str, delimiters: Delimiters) -> str:
+    return field.partition(delimiters.component)[0].strip()
+
+
+def _patient(data: bytes, delimiters: Delimiters) -> tuple[str, str]:
+    found = _PID.search(data)
+    if found is None:
+        return "", ""
+    end = _LINE_END.search(data, found.end())
+    line = _text(data[found.start() + 1 : end.start() if end else len(data)])
+    fields = line.split(delimiters.field, 4)
+    for n in (3, 2):
+        if len(fields) > n and fields[n].strip():
+            identifier = fields[n].partition(delimiters.repetition)[0] if delimiters.repetition else fields[n]
+            parts = [*identifier.split(delimiters.component, 4), "", "", ""][:4]
+            return parts[0].strip(), parts[3].strip()
+    return "", ""
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")

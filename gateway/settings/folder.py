@@ -59,12 +59,14 @@ def load(folder: Path, environment: Mapping[str, str]) -> Settings:
     """Read a configuration folder. Errors are collected in ``Settings.errors``, not raised.
 
     The environment overrides ``gateway.toml``: ``GATEWAY_DATA``, ``GATEWAY_DATABASE_URL``, ``GATEWAY_BROKER_URL``,
-    ``GATEWAY_KEY_FILE``. Raises ``ConfigurationError`` when there is no readable ``gateway.toml``.
+    ``GATEWAY_KEY_FILE``, ``GATEWAY_HTTP_HOST``, ``GATEWAY_HTTP_PORT``, ``GATEWAY_PROBES_HOST``,
+    ``GATEWAY_PROBES_PORT``. Raises ``ConfigurationError`` when there is no readable ``gateway.toml``.
     """
     errors: list[ConfigurationError] = []
     gateway = _read(folder / "gateway.toml", GatewayFile, errors)
     if gateway is None:
         raise errors[0]
+    gateway = _overridden(gateway, environment)
     data = Path(environment.get("GATEWAY_DATA") or folder / gateway.data)
     key_file = environment.get("GATEWAY_KEY_FILE") or gateway.key_file
     sites, feeds = _sites(folder, data, errors)
@@ -84,6 +86,19 @@ def load(folder: Path, environment: Mapping[str, str]) -> Settings:
         studies=studies,
         errors=tuple(errors),
     )
+
+
+def _overridden(gateway: GatewayFile, environment: Mapping[str, str]) -> GatewayFile:
+    """Where each process answers differs from machine to machine, so the environment has the last word."""
+    values = gateway.model_dump()
+    for table in ("http", "probes"):
+        if host := environment.get(f"GATEWAY_{table.upper()}_HOST"):
+            values[table]["host"] = host
+        if port := environment.get(f"GATEWAY_{table.upper()}_PORT"):
+            if not port.isdecimal():
+                raise ConfigurationError("environment", f"GATEWAY_{table.upper()}_PORT: {port!r} is not a port")
+            values[table]["port"] = int(port)
+    return GatewayFile.model_validate(values)
 
 
 def _read(path: Path, shape: type[M], errors: list[ConfigurationError]) -> M | None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from gateway.errors import Place, StructureError, Unreadable
 from gateway.hl7v2.charset import decode
 from gateway.hl7v2.delimiters import Delimiters, read_delimiters
 from gateway.hl7v2.field import Field, Syntax, syntax_of
+from gateway.hl7v2.reference import structure_name
 from gateway.model.translation import Finding
+
+if TYPE_CHECKING:
+    from gateway.hl7v2.structures import Group
 
 __all__ = ["Field", "Message", "Segment", "parse", "parse_text"]
 
@@ -109,6 +114,7 @@ class Message:
         self.segments = segments
         self.findings = findings
         self.msh = segments[0]
+        self.grouped: Group | None = None
 
     def __repr__(self) -> str:
         return f"<Message of {len(self.segments)} segments>"
@@ -143,10 +149,8 @@ class Message:
 
     @cached_property
     def structure(self) -> str:
-        """MSH-9.3, ``ORU_R01``; derived from type and event where it is empty or names no structure at all."""
-        from gateway.hl7v2.structures import structure_of
-
-        return structure_of(self)
+        """MSH-9.3, ``ORU_R01``; derived from type and event where these tell (table 0354)."""
+        return structure_name(self.type, self.event, self.msh.value(9, 3).upper())
 
     @cached_property
     def version(self) -> str:

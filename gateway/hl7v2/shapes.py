@@ -1,0 +1,180 @@
+"""Fitting a sequence of segment names into a structure: which segment belongs to which group.
+
+The fit depends on the names alone, so it is computed once for each sequence and kept. It is tolerant: each segment
+goes to the nearest place the standard allows, going outwards from where the last one went; then to a later place, as
+if what is required in between were not; and a segment that fits nowhere stays in the group where it appears.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from gateway.hl7v2.reference import Item, Layout
+
+_BEGINNERS = frozenset({"PID", "ORC", "OBR", "RXO", "RXE", "RXD", "RXG", "RXA"})
+"""Segments that begin something new even where the one that should come before them is missing."""
+
+_KEPT = 2_000
+"""Longer messages are fitted each time, so that the cache stays small."""
+
+
+@dataclass(slots=True)
+class Shape:
+    """A group: its children are positions in the message (from 0) and groups. ``counts``: item index -> how often."""
+
+    layout: Layout
+    children: list[int | Shape] = field(default_factory=list)
+    counts: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def name(self) -> str:
+        """The name of the group, or of the structure."""
+        return self.layout.name
+
+    def start(self) -> int:
+        """Return the position of the first segment in it."""
+        child = self.children[0]
+        return child if isinstance(child, int) else child.start()
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A whole message in shape. ``stray``: positions (from 0) of segments that fit nowhere, Z segments left out."""
+
+    root: Shape
+    stray: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Open:
+    """A group that is still open: how far in its items it has come, and how often the current one was seen."""
+
+    layout: Layout
+    shape: Shape
+    at: int = 0
+    seen: int = 0
+
+
+_Move = tuple[int, tuple[int, ...]]
+"""(how many open groups stay open, the item indexes from there down to the segment)"""
+
+
+def fit(layout: Layout, names: tuple[str, ...]) -> Fit:
+    """Return the shape of a message whose segments have these names."""
+    return _kept_fit(layout, names) if len(names) <= _KEPT else _fit(layout, names)
+
+
+@lru_cache(maxsize=2048)
+def _kept_fit(layout: Layout, names: tuple[str, ...]) -> Fit:
+    return _fit(layout, names)
+
+
+def _fit(layout: Layout, names: tuple[str, ...]) -> Fit:
+    root = Shape(layout)
+    stack = [_Open(layout, root)]
+    stray = []
+    known = layout.anywhere
+    for position, name in enumerate(names):
+        following = names[position + 1] if position + 1 < len(names) else ""
+        move = _choose(stack, name, following) if name in known else None
+        if move is not None:
+            _advance(stack, move)
+        elif name[0] != "Z":
+            stray.append(position)
+        stack[-1].shape.children.append(position)
+    return Fit(root, tuple(stray))
+
+
+def _choose(stack: list[_Open], name: str, following: str) -> _Move | None:
+    """Return the best move for ``name``; among equals the nearest after which ``following`` fits too."""
+    for moves in (_strict_moves(stack, name, True), _strict_moves(stack, name, False)):
+        candidates = list(moves)
+        for move in candidates:
+            if len(candidates) == 1 or _leads_to(stack, move, following):
+                return move
+        if candidates:
+            return candidates[0]
+    return next(_new_beginnings(stack, name), None) or next(_later_places(stack, name), None)
+
+
+def _strict_moves(stack: list[_Open], name: str, complete: bool) -> Iterator[_Move]:
+    """Yield the moves that leave out nothing required; with ``complete`` no group is left unfinished either."""
+    for depth in range(len(stack) - 1, -1, -1):
+        frame = stack[depth]
+        for index, item in _reachable(frame):
+            if name in item.first:
+                yield depth + 1, (index, *_path(item, name, strict=True))
+        if complete and any(item.needed for item in _later(frame)):
+            return
+
+
+def _reachable(frame: _Open) -> Iterator[tuple[int, Item]]:
+    """Yield the items that may come next without leaving out a required one."""
+    items = frame.layout.items
+    if frame.seen and (not items[frame.at].most or frame.seen < items[frame.at].most):
+        yield frame.at, items[frame.at]
+    for index, item in enumerate(_later(frame), frame.at + (frame.seen > 0)):
+        yield index, item
+        if item.needed and not frame.layout.choice:
+            return
+
+
+def _later(frame: _Open) -> tuple[Item, ...]:
+    """Return the items that have not had their turn; of a choice already made, none."""
+    if frame.seen and frame.layout.choice:
+        return ()
+    return frame.layout.items[frame.at + (frame.seen > 0) :]
+
+
+def _new_beginnings(stack: list[_Open], name: str) -> Iterator[_Move]:
+    """Yield the repetitions of an open group that ``name`` begins although something required before it is missing."""
+    if name not in _BEGINNERS:
+        return
+    for depth in range(len(stack) - 1, -1, -1):
+        frame = stack[depth]
+        item = frame.layout.items[frame.at]
+        if frame.seen and item.group is not None and not item.most and name in item.anywhere:
+            yield depth + 1, (frame.at, *_path(item, name, strict=False))
+
+
+def _later_places(stack: list[_Open], name: str) -> Iterator[_Move]:
+    """Yield the later places for ``name``, whatever required is left out on the way."""
+    for depth in range(len(stack) - 1, -1, -1):
+        frame = stack[depth]
+        for index, item in enumerate(_later(frame), frame.at + (frame.seen > 0)):
+            if name in item.anywhere:
+                yield depth + 1, (index, *_path(item, name, strict=False))
+
+
+def _path(item: Item, name: str, *, strict: bool) -> tuple[int, ...]:
+    """Return the item indexes that lead from a group down to the segment; () for a segment."""
+    if item.group is None:
+        return ()
+    for index, child in enumerate(item.group.items):
+        if name in (child.first if strict else child.anywhere):
+            return (index, *_path(child, name, strict=strict))
+    raise AssertionError(name)
+
+
+def _leads_to(stack: list[_Open], move: _Move, following: str) -> bool:
+    ahead = [_Open(frame.layout, Shape(frame.layout), frame.at, frame.seen) for frame in stack]
+    _advance(ahead, move)
+    return not following or next(_strict_moves(ahead, following, False), None) is not None
+
+
+def _advance(stack: list[_Open], move: _Move) -> None:
+    depth, path = move
+    del stack[depth:]
+    for index in path:
+        frame = stack[-1]
+        frame.seen = frame.seen + 1 if index == frame.at else 1
+        frame.at = index
+        frame.shape.counts[index] += 1
+        group = frame.layout.items[index].group
+        if group is not None:
+            shape = Shape(group)
+            frame.shape.children.append(shape)
+            stack.append(_Open(group, shape))

@@ -1,0 +1,163 @@
+"""The compiled rules of one type, and how they are applied to a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gateway.fhir.invariants_more import Invariant
+from gateway.fhir.rules import Broken, Rule, Scope
+
+
+class Shape:
+    """The compiled rules of one type.
+
+    Cheap to make: ``read`` fills it when the first value comes, as importing a model costs milliseconds. ``name`` is
+    the model's. ``rules`` are by element, ``shadows`` by ``_element`` (the extensions of a primitive); ``needed`` are
+    required, of each of ``choices`` at most one may be there, of each of ``one_of`` one must be.
+    """
+
+    __slots__ = ("choices", "invariants", "name", "needed", "one_of", "read", "ready", "resource", "rules", "shadows")
+
+    def __init__(self, name: str, read: Callable[[Shape], None]) -> None:
+        self.name = name
+        self.read = read
+        self.ready = False
+        self.resource = False
+        self.rules: dict[str, Rule] = {}
+        self.shadows: dict[str, Rule] = {}
+        self.needed: frozenset[str] = frozenset()
+        self.choices: tuple[frozenset[str], ...] = ()
+        self.one_of: tuple[tuple[str, frozenset[str]], ...] = ()
+        self.invariants: tuple[Invariant, ...] = ()
+
+    def check(self, value: Any, scope: Scope) -> None:
+        """Raise ``Broken`` when ``value`` is not of this shape."""
+        if not isinstance(value, dict):
+            raise Broken("must be an object")
+        self._each(value, scope)
+        if not value.keys() >= self.needed:
+            self._missing(value)
+        for group in self.choices:
+            hits = group & value.keys()
+            if len(hits) > 1:
+                _crowded(hits)
+        if len(value) <= 1 or self.one_of or scope.nulls:
+            self._rest(value, scope)
+        for invariant in self.invariants:
+            invariant(value)
+
+    def _each(self, value: dict[str, Any], scope: Scope) -> None:
+        rules = self.rules
+        key = ""
+        try:
+            for key, item in value.items():
+                rule = rules.get(key)
+                if rule is None:
+                    rule = self._rare(key, value)
+                rule(item, scope)
+        except Broken as broken:
+            broken.steps.append(str(key))
+            raise
+
+    def _rare(self, key: str, value: dict[str, Any]) -> Rule:
+        """Return the rule of ``_name``, or of any element when this is the first value of the shape."""
+        if not self.ready:
+            self.read(self)
+            if key in self.rules:
+                return self.rules[key]
+        if key not in self.shadows:
+            raise Broken(f"is no element of {self.name}")
+        other = value.get(key[1:])
+        if isinstance(other, list) and isinstance(value[key], list) and len(other) != len(value[key]):
+            raise Broken(f"must be as long as {key[1:]}")
+        return self.shadows[key]
+
+    def _missing(self, value: dict[str, Any]) -> None:
+        """Name the required element that is not there; an extension may stand for a primitive one."""
+        for element in sorted(self.needed - value.keys()):
+            if "_" + element not in value:
+                raise Broken("is required", element)
+
+    def _rest(self, value: dict[str, Any], scope: Scope) -> None:
+        """Check what concerns few: emptiness (ele-1), choices of which one is required, nulls."""
+        if not value:
+            raise Broken("is empty")
+        if len(value) == 1 and "id" in value and not self.resource:
+            raise Broken("has nothing but an id (ele-1)")
+        for element, group in self.one_of:
+            if group.isdisjoint(value):
+                raise Broken("is required", element)
+        if scope.nulls:
+            scope.nulls -= _nulls(value)
+
+
+def _crowded(hits: frozenset[str]) -> None:
+    """Raise ``Broken`` when more than one type of a choice is there; ``_valueX`` belongs to ``valueX``."""
+    names = sorted({hit.removeprefix("_") for hit in hits})
+    if len(names) > 1:
+        raise Broken(f"only one of {' and '.join(names)} may be there")
+
+
+def _nulls(value: dict[str, Any]) -> int:
+    """Return how many nulls the lists of ``value`` hold; raise ``Broken`` for one without an extension in its place."""
+    count = 0
+    for key, items in value.items():
+        if key.startswith("_") or not isinstance(items, list):
+            continue
+        extensions = value.get("_" + key, ())
+        for index, item in enumerate(items):
+            if item is None:
+                count += 1
+                if index >= len(extensions) or extensions[index] is None:
+                    raise Broken("is null", key, f"[{index}]")
+    return count
+
+
+def many(rule: Rule) -> Rule:
+    """Return the rule of a list whose items follow ``rule``."""
+
+    def check(values: Any, scope: Scope) -> None:
+        if not isinstance(values, list):
+            raise Broken("must be a list")
+        if not values:
+            raise Broken("is an empty list")
+        index = 0
+        try:
+            for value in values:
+                rule(value, scope)
+                index += 1
+        except Broken as broken:
+            broken.steps.append(f"[{index}]")
+            raise
+
+    return check
+
+
+def many_or_null(rule: Rule) -> Rule:
+    """Return the rule of a list of primitives: a null stands for a value that has only an extension."""
+
+    def check(value: Any, scope: Scope) -> None:
+        if value is None:
+            scope.nulls += 1
+        else:
+            rule(value, scope)
+
+    return many(check)
+
+
+def shadow_list(rule: Rule) -> Rule:
+    """Return the rule of ``_name`` where ``name`` is a list: nulls stand for values without an extension."""
+
+    def check(value: Any, scope: Scope) -> None:
+        if value is not None:
+            rule(value, scope)
+
+    listed = many(check)
+
+    def checked(values: Any, scope: Scope) -> None:
+        listed(values, scope)
+        if all(value is None for value in values):
+            raise Broken("holds nothing but nulls")
+
+    return checked

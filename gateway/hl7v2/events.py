@@ -59,6 +59,7 @@ GROUPS: Final = {
     ("CSU_C09", "RXARXR_SUPPGRP"): "RX_ADMIN",
     ("CRM_C01", "PATIENT_VISIT"): "VISIT",
     ("ORM_O01", "OBRRQDRQ1RXOODSODT_SUPPGRP"): "ORDER_CHOICE",
+    ("OML_O21", "TIIMING"): "TIMING",
     ("ORM_O01", "CHOICE"): "ORDER_CHOICE",
 }
 """(structure, group) -> the one name that the group has here, whatever a version of the standard calls it."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.errors import Place, Unreadable
 from gateway.hl7v2.charset import wide_codec
-from gateway.hl7v2.delimiters import DEFAULT, Delimiters, read_delimiters
+from gateway.hl7v2.delimiters import DEFAULT, Delimiters, delimiters_of, read_delimiters
 
 _AROUND = b"\xef\xbb\xbf\x0b\x1c\r\n \t\x00"
 _LINE_END = re.compile(rb"[\r\n]")
@@ -21,10 +21,11 @@ class Peek:
     """What the listener needs of a header, as sent (escapes kept); ``""`` for what is not there.
 
     ``patient`` and ``authority`` are CX.1 and CX.4 of the first repetition of the first PID-3 (PID-2 where that is
-    empty); ``head`` is the MSH segment, for the acknowledgment.
+    empty); ``head`` is the MSH segment; ``codec`` gives back its bytes.
     """
 
-    head: bytes
+    head: bytes = b""
+    codec: str = "utf-8"
     delimiters: Delimiters = DEFAULT
     sending_application: str = ""
     sending_facility: str = ""
@@ -63,13 +64,26 @@ def peek(raw: bytes) -> Peek:
     data = narrow(raw)
     if not data.startswith(b"MSH"):
         raise Unreadable("the message does not begin with MSH", Place("MSH"))
-    end = _LINE_END.search(data)
-    head = data[: end.start()] if end else data
-    text = _text(head)
-    seen = _header(head, text, read_delimiters(text), data)
+    head, text, codec = _head(raw, data)
+    seen = _header(head, codec, text, read_delimiters(text), data)
     if not seen.control_id:
         raise Unreadable("no message control id", Place("MSH", 1, 10), "101")
     return seen
+
+
+def glance(raw: bytes) -> Peek:
+    """Return as much of the header as can be read, with the usual delimiters where its own cannot; never raises."""
+    data = narrow(raw)
+    if not data.startswith(b"MSH"):
+        return Peek()
+    head, text, codec = _head(raw, data)
+    try:
+        delimiters = read_delimiters(text)
+    except Unreadable as unreadable:
+        if unreadable.place.field == 1:
+            return Peek(head=head, codec=codec)
+        delimiters = _with_separator(text[3])
+    return _header(head, codec, text, delimiters, data)
 
 
 def content_digest(raw: bytes) -> bytes:
@@ -97,13 +111,32 @@ def narrow(raw: bytes) -> bytes:
     return raw.strip(_AROUND)
 
 
-def _header(head: bytes, text: str, delimiters: Delimiters, data: bytes) -> Peek:
+def _head(raw: bytes, data: bytes) -> tuple[bytes, str, str]:
+    """Return the header segment, its text, and the codec that gives the sender's bytes back."""
+    end = _LINE_END.search(data)
+    head = data[: end.start()] if end else data
+    try:
+        return head, head.decode(), wide_codec(raw)[:6] or "utf-8"
+    except UnicodeDecodeError:
+        return head, head.decode("latin-1"), "latin-1"
+
+
+def _with_separator(field: str) -> Delimiters:
+    """Return the usual delimiters around a field separator that may be one of them."""
+    try:
+        return delimiters_of(field, DEFAULT.encoding_characters)
+    except Unreadable:
+        return DEFAULT
+
+
+def _header(head: bytes, codec: str, text: str, delimiters: Delimiters, data: bytes) -> Peek:
     fields = text.split(delimiters.field, _FIELDS)
     fields += [""] * (_FIELDS - len(fields))
     kind = [*fields[8].split(delimiters.component, 3), "", ""][:3]
     patient, authority = _patient(data, delimiters)
     return Peek(
         head=head,
+        codec=codec,
         delimiters=delimiters,
         sending_application=fields[2],
         sending_facility=fields[3],

@@ -77,8 +77,7 @@ def _fit(layout: Layout, names: tuple[str, ...]) -> Fit:
     stack = [_Open(layout, root)]
     stray = []
     known = layout.anywhere
-    for position, name in enumerate(names):
-        following = names[position + 1] if position + 1 < len(names) else ""
+    for position, (name, following) in enumerate(zip(names, _following(names, known), strict=True)):
         move = _choose(stack, name, following) if name in known else None
         if move is not None:
             _advance(stack, move)
@@ -86,6 +85,16 @@ def _fit(layout: Layout, names: tuple[str, ...]) -> Fit:
             stray.append(position)
         stack[-1].shape.children.append(position)
     return Fit(root, tuple(stray))
+
+
+def _following(names: tuple[str, ...], known: frozenset[str]) -> list[str]:
+    """Return for each segment the next one of the structure that has another name; ``""`` where none comes."""
+    following = [""] * len(names)
+    for position in range(len(names) - 2, -1, -1):
+        after = names[position + 1]
+        differs = after in known and after != names[position]
+        following[position] = after if differs else following[position + 1]
+    return following
 
 
 def _choose(stack: list[_Open], name: str, following: str) -> _Move | None:
@@ -97,7 +106,8 @@ def _choose(stack: list[_Open], name: str, following: str) -> _Move | None:
                 return move
         if candidates:
             return candidates[0]
-    return next(_new_beginnings(stack, name), None) or next(_later_places(stack, name), None)
+    beginning = next(_new_beginnings(stack, name), None)
+    return beginning or _later_place(stack, name, following)
 
 
 def _strict_moves(stack: list[_Open], name: str, complete: bool) -> Iterator[_Move]:
@@ -140,13 +150,18 @@ def _new_beginnings(stack: list[_Open], name: str) -> Iterator[_Move]:
             yield depth + 1, (frame.at, *_path(item, name, strict=False))
 
 
-def _later_places(stack: list[_Open], name: str) -> Iterator[_Move]:
-    """Yield the later places for ``name``, whatever required is left out on the way."""
+def _later_place(stack: list[_Open], name: str, following: str) -> _Move | None:
+    """Return the nearest later place for ``name``, whatever required is left out on the way.
+
+    None if ``following`` would fit without this move and not after it: then it is ``name`` that is out of place.
+    """
     for depth in range(len(stack) - 1, -1, -1):
         frame = stack[depth]
         for index, item in enumerate(_later(frame), frame.at + (frame.seen > 0)):
             if name in item.anywhere:
-                yield depth + 1, (index, *_path(item, name, strict=False))
+                move = depth + 1, (index, *_path(item, name, strict=False))
+                return None if _fits(stack, following) and not _leads_to(stack, move, following) else move
+    return None
 
 
 def _path(item: Item, name: str, *, strict: bool) -> tuple[int, ...]:
@@ -162,7 +177,11 @@ def _path(item: Item, name: str, *, strict: bool) -> tuple[int, ...]:
 def _leads_to(stack: list[_Open], move: _Move, following: str) -> bool:
     ahead = [_Open(frame.layout, Shape(frame.layout), frame.at, frame.seen) for frame in stack]
     _advance(ahead, move)
-    return not following or next(_strict_moves(ahead, following, False), None) is not None
+    return _fits(ahead, following)
+
+
+def _fits(stack: list[_Open], name: str) -> bool:
+    return not name or next(_strict_moves(stack, name, False), None) is not None
 
 
 def _advance(stack: list[_Open], move: _Move) -> None:

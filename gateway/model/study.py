@@ -23,12 +23,17 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """A consent as releasing sees it: purposes (v3-ActReason), active or not, when given and when it ends (UTC)."""
+    """A consent as releasing sees it: purposes (v3-ActReason), active or not, when given and when it ends (UTC).
+
+    ``resource`` is its internal id, ``status`` of R4 Consent.status (``inactive``: it was valid and was withdrawn).
+    """
 
     active: bool
     given_at: datetime | None
     purposes: frozenset[str] = frozenset()
     ends_at: datetime | None = None
+    resource: str = ""
+    status: str = ""
 
 
 @dataclass(frozen=True, slots=True)

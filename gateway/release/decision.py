@@ -1,0 +1,48 @@
+"""What deciding on a resource comes to: it is let out, or a named rule withholds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Let:
+    """The resource may leave, as ``body``, under ``id``: both are the view's own.
+
+    ``references`` are the internal ``Type/id`` of what the body still refers to.
+    """
+
+    body: dict[str, Any]
+    id: str
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """A rule withholds the resource. ``rule`` is a stable word of ``RULES``; ``detail`` holds no personal data."""
+
+    rule: str
+    detail: str = ""
+
+
+RULES: dict[str, str] = {
+    "type": "the recipient's file does not list the resource type",
+    "study": "the recipient's file does not list the study, or the resource is of another study",
+    "not-a-subject": "the patient is not a subject of the study",
+    "status": "the subject's status is not one the recipient may see",
+    "consent": "no active consent",
+    "purpose": "an active consent exists, but not for the recipient's purpose",
+    "no-date": "the data say nothing of their time, so that it cannot be compared with the consent",
+    "before-consent": "the data are older than the consent (less the recipient's look-back)",
+    "after-end": "the data are younger than the end of the subject's participation or of the consent",
+    "merged": "the Patient was merged into another",
+    "held": "a person must look at the resource first",
+    "code": "the recipient's file does not list the code",
+    "blinded": "the resource could reveal an arm to a blinded recipient",
+    "entered-in-error": "the resource is an error the view never held",
+    "value": "the recipient's file or its identity does not let the value out in this form",
+    "required": "an element FHIR requires may not leave",
+    "invalid": "what may leave is not valid FHIR R4",
+}
+"""Every rule that can withhold a resource, with its meaning."""

@@ -1,0 +1,157 @@
+"""Who is a subject of which study: read from the current ResearchSubject and Consent versions of a patient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from gateway.fhir import codec
+from gateway.fhir.references import references
+from gateway.model.names import SUBJECT_NUMBER
+from gateway.model.resource import ResourceVersion
+from gateway.model.study import Consent, Subject
+from gateway.ports import Transaction
+from gateway.release.policy import Policy
+
+ENTITLING: Final = ("ResearchSubject", "Consent", "Patient")
+"""Types whose change can change what a view may see."""
+
+_LIVE: Final = ("candidate", "eligible", "follow-up", "on-study", "on-study-intervention", "on-study-observation")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A patient's places: the subject per study, and the Patients that were merged into this one."""
+
+    subjects: dict[str, Subject]
+    merged: tuple[str, ...] = ()
+
+
+def subjects_of(tx: Transaction, patient: str, policy: Policy) -> Standing:
+    """Return a patient's place in each study of the policy."""
+    return standing(tx.resources.of_patient(patient, types=ENTITLING), patient, policy)
+
+
+def standing(versions: Iterable[ResourceVersion], patient: str, policy: Policy) -> Standing:
+    """Return what ResearchSubject, Consent and Patient versions come to, newest of each.
+
+    Two ResearchSubjects in one study (a merge of two subjects): the one still taking part counts, else the newest.
+    """
+    of_type: dict[str, list[ResourceVersion]] = {kind: [] for kind in ENTITLING}
+    for version in versions:
+        if version.type in of_type:
+            of_type[version.type].append(version)
+    consents = [(version, codec.decode(version.body)) for version in of_type["Consent"]]
+    subjects: dict[str, Subject] = {}
+    for version in sorted(of_type["ResearchSubject"], key=lambda each: each.change):
+        subject = subject_of(version, codec.decode(version.body), consents, policy)
+        if subject is not None and not _outranked(subject, subjects.get(subject.study)):
+            subjects[subject.study] = subject
+    return Standing(subjects, tuple(v.id for v in of_type["Patient"] if v.id != patient))
+
+
+def _outranked(subject: Subject, other: Subject | None) -> bool:
+    return other is not None and other.status in _LIVE and subject.status not in _LIVE
+
+
+def subject_of(
+    version: ResourceVersion,
+    body: dict[str, Any],
+    consents: Sequence[tuple[ResourceVersion, dict[str, Any]]],
+    policy: Policy,
+) -> Subject | None:
+    """Return the subject a ResearchSubject stands for; None when its study is no study of the policy."""
+    study = policy.study_of(_id(body.get("study")))
+    if study is None:
+        return None
+    period = body.get("period", {})
+    own = _id(body.get("consent"))
+    return Subject(
+        study=study.id,
+        patient=version.patient,
+        resource=version.id,
+        status=body.get("status", ""),
+        number=_number(body, study.id),
+        started_at=_start(period.get("start")),
+        ended_at=_end(period.get("end")),
+        consents=tuple(
+            consent_of(each, content) for each, content in consents if each.id == own or _about(content, study.resource)
+        ),
+    )
+
+
+def consent_of(version: ResourceVersion, body: dict[str, Any]) -> Consent:
+    """Return a Consent as releasing sees it.
+
+    ``given_at`` is ``Consent.dateTime``, ``ends_at`` the end of its provision. Purposes are those its provision
+    permits, less those a nested provision denies.
+    """
+    provision = body.get("provision", {})
+    permitted = set() if provision.get("type") == "deny" else set(_purposes(provision))
+    for nested in provision.get("provision", ()):
+        if nested.get("type") == "deny":
+            permitted -= set(_purposes(nested))
+        else:
+            permitted |= set(_purposes(nested))
+    return Consent(
+        active=body.get("status") == "active",
+        given_at=version.date or _start(body.get("dateTime")),
+        purposes=frozenset(permitted),
+        ends_at=_end(provision.get("period", {}).get("end")),
+        resource=version.id,
+        status=body.get("status", ""),
+    )
+
+
+def _purposes(provision: dict[str, Any]) -> Iterator[str]:
+    for purpose in provision.get("purpose", ()):
+        if "code" in purpose:
+            yield purpose["code"]
+
+
+def _about(consent: dict[str, Any], study_resource: str) -> bool:
+    return any(reference == f"ResearchStudy/{study_resource}" for _, reference in references(consent))
+
+
+def _id(reference: Any) -> str:
+    literal = reference.get("reference", "") if isinstance(reference, dict) else ""
+    return str(literal).rpartition("/")[2]
+
+
+def _number(body: dict[str, Any], study: str) -> str:
+    system = f"{SUBJECT_NUMBER}/{study}"
+    return next((str(one.get("value", "")) for one in body.get("identifier", ()) if one.get("system") == system), "")
+
+
+def _start(text: Any) -> datetime | None:
+    return _moments(text)[0] if isinstance(text, str) else None
+
+
+def _end(text: Any) -> datetime | None:
+    return _moments(text)[1] if isinstance(text, str) else None
+
+
+def _moments(text: str) -> tuple[datetime, datetime] | tuple[None, None]:
+    """Return the first and the last moment of a FHIR dateTime, UTC; a date without a zone is read as UTC.
+
+    >>> [moment.isoformat() for moment in _moments("2026-02")]
+    ['2026-02-01T00:00:00+00:00', '2026-02-28T23:59:59.999999+00:00']
+    """
+    try:
+        if "T" in text:
+            moment = datetime.fromisoformat(text)
+            exact = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return exact, exact
+        year, month, day = (*(int(part) for part in text.split("-")), 0, 0)[:3]
+        first = datetime(year, month or 1, day or 1, tzinfo=UTC)
+        if day:
+            after = first + timedelta(days=1)
+        elif month:
+            after = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+        else:
+            after = datetime(year + 1, 1, 1, tzinfo=UTC)
+    except ValueError:
+        return None, None
+    return first, after - timedelta(microseconds=1)

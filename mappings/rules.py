@@ -2,8 +2,8 @@
 
 A ``Row`` takes one field to one element through a converter; a ``Rule`` is a named function over a segment, for
 everything with two fields or a condition. A ``SegmentMap`` holds both in the order HL7 publishes them, beside the
-reasons for the fields left out, and ``apply``\\ s them to a ``Draft``. ``coded`` and ``concept`` are the converters of
-coded fields; the tables they read are CSV files in ``mappings/tables``.
+reasons for the fields left out; its ``apply`` fills a ``Draft``. ``coded`` makes the converter of an element that takes
+one FHIR code (``datatypes/cwe.py`` has those of CodeableConcepts); the tables are CSV files in ``mappings/tables``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gateway.model.translation import Trace
 from mappings.context import Context, Draft
 from mappings.tables import Table, load
 
-__all__ = ["Context", "Converter", "Draft", "Row", "Rule", "SegmentMap", "coded", "identity_code"]
+__all__ = ["Context", "Converter", "Draft", "Row", "Rule", "SegmentMap", "code_of", "coded", "extend", "optional_code"]
 
 Converter = Callable[[Field, Context], Any]
 """One valued repetition of a field to a FHIR value; None: nothing to say."""
@@ -51,6 +51,7 @@ class Row:
 class Rule:
     """Several fields, or a condition, to one element.
 
+    ``sources`` name a field of the segment first; fields of other segments may follow, for the published table.
     ``target`` as in ``Row``; a choice written ``value[x]`` means that the function returns a dict of whole elements.
     ``repeats``: the element is a list and the function returns a list, which is added to it. ``removes`` are the
     elements taken away when a source is nulled (``""``) and the function has nothing to say; by default the target.
@@ -93,9 +94,10 @@ class SegmentMap:
         context.current = outer
 
     def known_fields(self) -> frozenset[int]:
-        """Return the numbers of the fields that are read, or left out for a reason."""
+        """Return the numbers of the segment's fields that are read, or left out for a reason."""
         sources = [source for row in self.rows for source in sources_of(row)]
-        return frozenset(number_of(source)[0] for source in (*sources, *self.not_mapped, *self.elsewhere))
+        own = [source for source in (*sources, *self.not_mapped, *self.elsewhere) if source.startswith(self.segment)]
+        return frozenset(number_of(source)[0] for source in own)
 
 
 def sources_of(row: Row | Rule) -> tuple[str, ...]:
@@ -174,7 +176,8 @@ def _compile_repeating(row: Row) -> Step:
 
 
 def _compile_rule(row: Rule) -> Step:
-    numbers = tuple(dict.fromkeys(number_of(source)[0] for source in row.sources))
+    segment_name = row.sources[0].partition("-")[0]
+    numbers = tuple(number_of(source)[0] for source in row.sources if source.startswith(segment_name))
     first = numbers[0]
     rule, target = row.rule, row.target
     removes = row.removes or (target.partition(".")[0],)
@@ -198,26 +201,31 @@ def _compile_rule(row: Rule) -> Step:
 def _putter(target: str, *, repeats: bool = False) -> Callable[[dict[str, Any], Any], None]:
     *parents, last = target.split(".")
 
-    def hold(body: dict[str, Any]) -> dict[str, Any]:
-        for parent in parents:
-            body = body.setdefault(parent, {})
-        return body
-
     def put_choice(body: dict[str, Any], value: Any) -> None:
-        hold(body).update(value)
+        _below(body, parents).update(value)
 
     def put_repeating(body: dict[str, Any], value: Any) -> None:
-        items = hold(body).setdefault(last, [])
-        for item in value if isinstance(value, list) else (value,):
-            if item not in items:
-                items.append(item)
+        extend(_below(body, parents).setdefault(last, []), value if isinstance(value, list) else [value])
 
     def put_single(body: dict[str, Any], value: Any) -> None:
-        hold(body)[last] = value
+        _below(body, parents)[last] = value
 
     if last.endswith("[x]"):
         return put_choice
     return put_repeating if repeats else put_single
+
+
+def _below(body: dict[str, Any], parents: Sequence[str]) -> dict[str, Any]:
+    for parent in parents:
+        body = body.setdefault(parent, {})
+    return body
+
+
+def extend(items: list[Any], more: Sequence[Any]) -> None:
+    """Add what is not in the list yet: a sender's repetition of the same value says nothing new."""
+    for item in more:
+        if item not in items:
+            items.append(item)
 
 
 def _trace(context: Context, draft: Draft, target: str) -> None:
@@ -227,14 +235,9 @@ def _trace(context: Context, draft: Draft, target: str) -> None:
 
 # --- coded fields ---------------------------------------------------------------------------------------------------
 
-ALTERNATE_CODES: Final = "http://hl7.org/fhir/StructureDefinition/alternate-codes"
-
 
 def coded(table_name: str, *, unknown: str = "") -> Converter:
-    """Return a converter for an element that takes one FHIR code only.
-
-    What the table does not know becomes the site's default for the table, else ``unknown`` where the value set has
-    such a code; both are listed as a gap. Otherwise the converter raises ``UnmappedCode``.
+    """Return a converter for an element that takes one FHIR code only; as ``code_of``.
 
     Raises ``FileNotFoundError`` at start when there is no such table.
     """
@@ -243,13 +246,16 @@ def coded(table_name: str, *, unknown: str = "") -> Converter:
     def convert(found: Field, context: Context) -> str:
         return code_of(table, found.component(1), context, unknown=unknown)
 
-    convert.__name__ = f"coded({table_name})"
-    convert.__doc__ = f"Translate a code of table {table.number} ({table.name})."
+    convert.__name__ = f"coded({table_name!r})"
     return convert
 
 
 def code_of(table: Table, value: str, context: Context, *, unknown: str = "") -> str:
-    """Return the FHIR code for a value of the field being read; as ``coded``."""
+    """Return the FHIR code for a value of the field being read.
+
+    What the table has no code for becomes the site's default for the table, else ``unknown`` where the value set has
+    such a code, and is listed as a gap. Raises ``UnmappedCode`` when there is neither.
+    """
     target = table.targets.get(value)
     if target is not None:
         return target.code
@@ -260,6 +266,15 @@ def code_of(table: Table, value: str, context: Context, *, unknown: str = "") ->
     return default
 
 
-def identity_code(found: Field, context: Context) -> str | None:
-    """Copy a value of which every content is a valid FHIR code or string."""
-    return found.component(1) or None
+def optional_code(table: Table, value: str, context: Context) -> str | None:
+    """Return the FHIR code for a value of an optional element; None, with a gap, when the table does not list it.
+
+    A code that the table lists without a FHIR code (its comment says why) is left out without a gap.
+    """
+    if not value or value in table.without:
+        return None
+    target = table.targets.get(value)
+    if target is not None:
+        return target.code
+    context.gap("table", value, system=table.system)
+    return context.site.defaults.get(table.number)

@@ -45,8 +45,8 @@ _CODE_ELEMENT: Final = {"Specimen": "type", "Encounter": "class", "Consent": "sc
 def preferred_code(body: Body) -> str:
     """Return ``system|code`` of the first coding of what says which thing this is; ``""`` when there is none.
 
-    >>> preferred_code({"resourceType": "Observation", "code": {"coding": [{"system": "http://loinc.org", "code": "718-7"}]}})
-    'http://loinc.org|718-7'
+    >>> preferred_code({"resourceType": "Specimen", "type": {"coding": [{"system": "http://x.example", "code": "B"}]}})
+    'http://x.example|B'
     """
     value = body.get(_CODE_ELEMENT.get(body["resourceType"], "code"))
     if not isinstance(value, dict):

@@ -70,7 +70,8 @@ class SiteTranslator:
         rule = RULES.get((message.type, message.event))
         if rule is None:
             return Translation(findings=_findings(message, context), sent_at=sent, handled=False)
-        failure, statements = None, ()
+        failure: Failure | None = None
+        statements: tuple[Statement, ...] = ()
         try:
             rule(message, context)
             for also in EVERYWHERE:

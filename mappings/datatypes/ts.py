@@ -110,7 +110,7 @@ def tm_time(found: Field, context: Context) -> str | None:
 
 
 def dr_period(found: Field, context: Context) -> dict[str, Any] | None:
-    """Convert a ``DR`` (or the two components of a time range) to a FHIR ``Period``; None when neither end is valued."""
+    """Convert a ``DR`` (DR-1 start, DR-2 end) to a FHIR ``Period``; None when neither end is valued."""
     start = ts_datetime(found.nested(1), context) if found.component(1) else None
     end = ts_datetime(found.nested(2), context) if found.component(2) else None
     return period(start, end, context)
@@ -254,7 +254,7 @@ def _offset(parts: dict[str, str | None], context: Context) -> str:
 def _moment(parts: dict[str, str | None]) -> datetime:
     names = ("year", "month", "day", "hour", "minute", "second")
     numbers = [int(parts[name] or (1 if name in {"month", "day"} else 0)) for name in names]
-    return datetime(*numbers)  # type: ignore[arg-type, misc]  # noqa: DTZ001 - six ints; the zone is added by the caller
+    return datetime(*numbers)  # type: ignore[arg-type]  # noqa: DTZ001 - six ints; the zone is added by the caller
 
 
 def _before(one: str, other: str, zone: ZoneInfo) -> bool:

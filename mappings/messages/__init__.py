@@ -1,7 +1,7 @@
 """Which messages the gateway translates, and the function that does it.
 
-A message rule takes a ``Message`` and its ``Context``, opens drafts and applies segment maps to them. What is not listed
-here is stored and answered, not translated.
+A message rule takes a ``Message`` and its ``Context``, opens drafts and applies segment maps to them. What is not
+listed here is stored and answered, not translated.
 """
 
 from __future__ import annotations

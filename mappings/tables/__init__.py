@@ -35,12 +35,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """An HL7 table. ``number`` is ``"0001"``, ``system`` the URI of its codes, ``targets`` v2 code -> FHIR."""
+    """An HL7 table. ``number`` is ``"0001"``, ``system`` the URI of its codes, ``targets`` v2 code -> FHIR.
+
+    ``without`` are the codes that on purpose have no FHIR code.
+    """
 
     name: str
     number: str
     system: str
     targets: Mapping[str, Target]
+    without: frozenset[str] = frozenset()
 
 
 @cache
@@ -51,8 +55,17 @@ def load(name: str) -> Table:
     """
     number = name[3:7]
     text = files(__name__).joinpath(f"{name}.csv").read_text(encoding="utf-8")
-    rows = csv.DictReader(text.splitlines())
-    if tuple(rows.fieldnames or ()) != COLUMNS:
+    reader = csv.DictReader(text.splitlines())
+    if tuple(reader.fieldnames or ()) != COLUMNS:
         raise ValueError(f"{name}.csv: the columns are not {', '.join(COLUMNS)}")
+    rows = list(reader)
     targets = {row["v2_code"]: Target(row["code"], row["display"], row["system"]) for row in rows if row["code"]}
-    return Table(name, number, f"{V2_TABLE}{number}", targets)
+    without = frozenset(row["v2_code"] for row in rows if not row["code"])
+    return Table(name, number, f"{V2_TABLE}{number}", targets, without)
+
+
+@cache
+def systems() -> Mapping[str, str]:
+    """Return the URIs of published coding systems by their name of table 0396, in capitals."""
+    text = files(__name__).joinpath("hl70396_coding_system.csv").read_text(encoding="utf-8")
+    return {row["v2_code"].upper(): row["code"] for row in csv.DictReader(text.splitlines()) if row["code"]}

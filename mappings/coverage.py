@@ -1,0 +1,67 @@
+"""Which fields of which segments the gateway knows: read by a rule, or left out for a reason."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.hl7v2.message import Message
+from mappings.rules import SegmentMap
+from mappings.segments.evn import EVN_PROVENANCE
+from mappings.segments.mrg import MRG_PATIENT
+from mappings.segments.msh import MSH_PROVENANCE
+from mappings.segments.pd1 import PD1_PATIENT
+from mappings.segments.pid import PID_PATIENT
+from mappings.segments.pv1 import PV1_ENCOUNTER
+from mappings.segments.pv2 import PV2_ENCOUNTER
+
+MAPS: Final[tuple[SegmentMap, ...]] = (
+    MSH_PROVENANCE,
+    EVN_PROVENANCE,
+    PID_PATIENT,
+    PD1_PATIENT,
+    MRG_PATIENT,
+    PV1_ENCOUNTER,
+    PV2_ENCOUNTER,
+)
+
+NOT_MAPPED: Final[dict[str, str]] = {
+    "ACC": "accident: no study asks for it",
+    "AL1": "allergies: AllergyIntolerance is not among the resources released",
+    "ARV": "access restrictions: consent decides what is released",
+    "CON": "consent of the hospital's own: consent to a study comes in CSR",
+    "DB1": "disability: no study asks for it",
+    "DG1": "diagnoses of the visit: Condition is not among the resources released",
+    "DRG": "of billing",
+    "DSC": "continuation: not used",
+    "GT1": "guarantor: of billing",
+    "IAM": "allergies: as AL1",
+    "IN1": "insurance: of billing",
+    "IN2": "insurance: of billing",
+    "IN3": "insurance: of billing",
+    "NK1": "next of kin: no trial may receive relatives' names",
+    "PDA": "death and autopsy: PID-29 says the date",
+    "PR1": "procedures of the visit: Procedure is not among the resources released",
+    "ROL": "people of the hospital: no recipient is entitled to them",
+    "PRT": "people of the hospital: no recipient is entitled to them",
+    "SFT": "software of the sender: nobody asks for it",
+    "UAC": "the sender's user: of its own security",
+    "UB1": "of billing",
+    "UB2": "of billing",
+}
+"""Whole segments left out, and why."""
+
+_KNOWN: Final[dict[str, frozenset[int]]] = {
+    name: frozenset().union(*(map.known_fields() for map in MAPS if map.segment == name))
+    for name in {map.segment for map in MAPS}
+}
+
+
+def not_mapped(message: Message) -> tuple[str, ...]:
+    """Return the valued fields that no rule reads and no reason excuses, as ``PID-31``, each once, in order."""
+    found: dict[str, None] = {}
+    for segment in message.segments:
+        name = segment.name
+        if name not in NOT_MAPPED:
+            known = _KNOWN.get(name, frozenset())
+            found.update({f"{name}-{number}": None for number in segment.valued() if number not in known})
+    return tuple(found)

@@ -1,0 +1,73 @@
+"""``MSH`` (message header) to ``Provenance``: who said it, in which message."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from gateway.hl7v2.message import Segment
+from gateway.model.names import CONTROL_ID
+from mappings.context import Context
+from mappings.datatypes.hd import hd_organization
+from mappings.rules import Rule, SegmentMap
+
+AGENT_TYPES: Final = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+
+
+def sender(msh: Segment, context: Context) -> list[dict[str, Any]]:
+    """The sending organisation: the site's own where it is declared, else MSH-4, else the site by its name."""
+    return [{"type": {"coding": [{"system": AGENT_TYPES, "code": "author"}]}, "who": _organization(msh, context)}]
+
+
+def _organization(msh: Segment, context: Context) -> dict[str, Any]:
+    site = context.site
+    if site.organization is None:
+        return hd_organization(msh.field(4), context) or {"display": site.name}
+    system, value = site.organization
+    draft = context.draft("Organization", context.common_id("Organization", system, value), shared=True)
+    draft.body["identifier"] = [{"system": system, "value": value}]
+    draft.body["name"] = site.name
+    return draft.reference
+
+
+def source_message(msh: Segment, context: Context) -> list[dict[str, Any]]:
+    """The message this was read from, by its control id within the feed."""
+    system = f"{CONTROL_ID}/{context.site.id}/{context.feed}"
+    kind = "^".join(text for text in (context.message.type, context.message.event) if text)
+    what = {"identifier": {"system": system, "value": msh.value(10)}, "display": f"HL7 v2 {kind}"}
+    return [{"role": "source", "what": what}]
+
+
+MSH_PROVENANCE: Final = SegmentMap(
+    "MSH",
+    "Provenance",
+    rows=(
+        Rule(("MSH-4",), "agent", sender, repeats=True, note="author"),
+        Rule(("MSH-10", "MSH-9"), "entity", source_message, repeats=True),
+    ),
+    not_mapped={
+        "MSH-3": "sending application: the feed says it",
+        "MSH-5": "receiving application: the gateway",
+        "MSH-6": "receiving facility: the gateway",
+        "MSH-8": "security: undefined in the standard",
+        "MSH-13": "sequence number protocol: not used",
+        "MSH-14": "continuation: not used",
+        "MSH-17": "country: the site profile says more",
+        "MSH-19": "language of the message: no element is translated",
+        "MSH-20": "alternate character set handling: one set per message",
+        "MSH-21": "message profile: the structure is checked against the standard",
+        "MSH-22": "sending responsible organisation: the site",
+        "MSH-23": "receiving responsible organisation: the gateway",
+        "MSH-24": "network address: the feed",
+        "MSH-25": "network address: the gateway",
+    },
+    elsewhere={
+        "MSH-1": "read with the delimiters",
+        "MSH-2": "read with the delimiters",
+        "MSH-7": "orders what messages say of the same thing",
+        "MSH-11": "decides whether the feed takes the message",
+        "MSH-12": "decides whether the feed takes the message, and its structure",
+        "MSH-15": "decides which acknowledgment is due",
+        "MSH-16": "decides which acknowledgment is due",
+        "MSH-18": "read with the characters",
+    },
+)

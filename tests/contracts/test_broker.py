@@ -1,0 +1,202 @@
+"""What every broker must do, run on the embedded one and on a real RabbitMQ."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import pytest
+
+from gateway.errors import BrokerError, QueueFull, Unroutable
+from gateway.ports import Event
+from tests.contracts.brokers import EmbeddedBench, RabbitBench
+from tests.contracts.waiting import running, wait_for
+
+LIMIT = 3
+
+
+@pytest.fixture(params=["embedded", "rabbitmq"])
+def bench(request):
+    if request.param == "embedded":
+        made = EmbeddedBench(LIMIT)
+    else:
+        made = RabbitBench(request.getfixturevalue("rabbitmq"), LIMIT)
+    made.broker.declare(["edc", "registry", "safety"], {"registry": 10_000, "safety": 10_000})
+    yield made
+    made.close()
+
+
+def event(recipient, number, size=2):
+    return Event(f"{recipient}.mld-01.Observation.created", b"x" * size, f"{recipient}-{number}", {"version": "1"})
+
+
+def test_every_wake_up_is_handled_in_order(bench):
+    handled = []
+    bodies = [str(number) for number in range(200)]
+    bench.broker.wake("deliver.edc", bodies)
+
+    with running(lambda stop: bench.broker.consume("deliver.edc", handled.append, stop)):
+        wait_for(lambda: len(handled) == 200)
+
+    assert handled == bodies
+    assert bench.broker.depths()["deliver.edc"] == 0
+
+
+def test_wake_ups_wait_until_somebody_consumes(bench):
+    bench.broker.wake("deliver.edc", ["1", "2"])
+
+    wait_for(lambda: bench.broker.depths()["deliver.edc"] == 2)
+
+    assert bench.broker.depths()["deliver.registry"] == 0
+
+
+def test_a_wake_up_for_nobody_is_said_to_be_unroutable(bench):
+    with pytest.raises(Unroutable):
+        bench.broker.wake("deliver.nobody", ["1"])
+
+
+def test_consuming_what_was_not_declared_is_refused(bench):
+    with pytest.raises(BrokerError):
+        bench.broker.consume("deliver.nobody", lambda _: None, lambda: True)
+
+
+def test_a_handler_that_fails_sees_the_body_again_and_the_others_go_on(bench):
+    seen = Counter()
+
+    def handle(body):
+        seen[body] += 1
+        if body == "shaky" and seen[body] < LIMIT:
+            raise RuntimeError
+
+    bench.broker.wake("deliver.edc", ["shaky", "sound"])
+    with running(lambda stop: bench.broker.consume("deliver.edc", handle, stop)):
+        wait_for(lambda: seen["shaky"] == LIMIT and seen["sound"] == 1)
+
+    assert bench.broker.depths()["dead"] == 0
+
+
+def test_a_body_whose_handler_keeps_failing_is_dead_lettered(bench):
+    seen = Counter()
+
+    def handle(body):
+        seen[body] += 1
+        raise RuntimeError
+
+    bench.broker.wake("deliver.edc", ["poison"])
+    with running(lambda stop: bench.broker.consume("deliver.edc", handle, stop)):
+        wait_for(lambda: bench.broker.depths()["dead"] == 1)
+
+    assert seen["poison"] == LIMIT + 1
+    assert bench.broker.depths()["deliver.edc"] == 0
+
+
+def test_two_consumers_share_a_queue_and_handle_each_body_once(bench):
+    seen = Counter()
+    both = threading.Barrier(2, timeout=10)
+
+    def handle(body):
+        if body == "meet":
+            both.wait()
+        seen[body] += 1
+
+    def consume(stop):
+        bench.broker.consume("deliver.edc", handle, stop, prefetch=1)
+
+    with running(consume), running(consume):
+        bench.broker.wake("deliver.edc", ["meet", "meet", *map(str, range(50))])
+        wait_for(lambda: seen.total() == 52)
+
+    assert seen["meet"] == 2
+    assert all(seen[str(number)] == 1 for number in range(50))
+
+
+def test_a_thousand_nudges_come_as_a_few_and_the_last_one_is_heard(bench):
+    heard = []
+    with running(lambda stop: bench.broker.consume("relay", heard.append, stop)):
+        bench.broker.nudge("relay")
+        wait_for(lambda: heard)
+        for _ in range(1000):
+            bench.broker.nudge("relay")
+        wait_for(lambda: len(heard) > 1)
+        before = len(heard)
+        bench.broker.nudge("relay")
+        wait_for(lambda: len(heard) > before)
+
+    assert set(heard) == {""}
+
+
+def test_nudging_a_queue_that_is_not_there_is_silent(bench):
+    bench.broker.nudge("nowhere")
+    bench.broker.wake("relay")
+
+    wait_for(lambda: bench.broker.depths()["relay"] == 1)
+
+
+def test_an_event_reaches_the_recipient_its_key_names_and_no_other(bench):
+    assert bench.broker.publish([event("registry", 1), event("safety", 2), event("registry", 3)]) == [None] * 3
+
+    assert [message_id for message_id, _ in bench.read("registry")] == ["registry-1", "registry-3"]
+    assert [message_id for message_id, _ in bench.read("safety")] == ["safety-2"]
+
+
+def test_an_event_for_nobody_is_unroutable_and_its_neighbours_arrive(bench):
+    first, second, third = bench.broker.publish([event("registry", 1), event("nobody", 2), event("registry", 3)])
+
+    assert (first, third) == (None, None)
+    assert isinstance(second, Unroutable)
+    assert len(bench.read("registry")) == 2
+
+
+def test_a_full_queue_refuses_and_stops_nobody_else(bench):
+    results = []
+    for number in range(30):
+        results += bench.broker.publish([event("registry", number, 1000)])
+    assert any(isinstance(result, QueueFull) for result in results)
+
+    assert bench.broker.publish([event("safety", 1)]) == [None]
+
+    accepted = results.count(None)
+    assert len(bench.read("registry")) == accepted
+    wait_for(lambda: bench.broker.publish([event("registry", 99)]) == [None], what="room after reading")
+
+
+def test_a_receipt_names_the_recipient_and_the_event(bench):
+    heard = []
+    bench.give_receipt("registry", "abc")
+    bench.give_receipt("safety", "def")
+
+    with running(lambda stop: bench.broker.receipts(lambda *receipt: heard.append(receipt), stop)):
+        wait_for(lambda: len(heard) == 2)
+
+    assert heard == [("registry", "abc"), ("safety", "def")]
+
+
+def test_declaring_again_changes_nothing(bench):
+    bench.broker.wake("deliver.edc", ["1"])
+    bench.broker.declare(["edc", "registry", "safety"], {"registry": 10_000, "safety": 10_000})
+
+    wait_for(lambda: bench.broker.depths()["deliver.edc"] == 1)
+
+
+@pytest.mark.parametrize("recipient", ["a.b", "*", "#", "", "a b"])
+def test_a_recipient_id_that_would_bend_routing_keys_is_refused(bench, recipient):
+    with pytest.raises(BrokerError):
+        bench.broker.declare([], {recipient: 1000})
+
+
+def test_many_threads_may_wake_at_once(bench):
+    def wake():
+        for _ in range(20):
+            bench.broker.wake("deliver.edc", ["1", "2", "3"])
+
+    threads = [threading.Thread(target=wake) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    wait_for(lambda: bench.broker.depths()["deliver.edc"] == 480)
+
+
+def test_pinging_a_broker_that_is_there_is_quiet(bench):
+    bench.broker.ping()

@@ -18,7 +18,7 @@ from gateway.fhir.codes import MIME_TYPED, CodeSet, required, resource_types
 from gateway.fhir.invariants import invariants_of
 from gateway.fhir.pointers import check_pointer
 from gateway.fhir.rules import Broken, Rule, Scope
-from gateway.fhir.shapes import Shape, many, many_or_null, shadow_list
+from gateway.fhir.shapes import Shape, at_least_one, at_most_one, many, many_or_null, needs, shadow_list
 
 _MODELS: Final = "fhir.resources.R4B"
 _NOT_R4: Final = frozenset({"Extension.valueCodeableReference", "Extension.valueRatioRange"})
@@ -113,7 +113,7 @@ def _shape(path: str) -> Shape:
 
 
 def _read(shape: Shape, model: Any) -> None:
-    """Fill a shape from its model. ``rules`` come last: whoever sees them sees the rest."""
+    """Fill a shape from its model. ``rules`` come last: a thread that sees them sees the rest."""
     rules: dict[str, Rule] = {}
     needed: set[str] = set()
     choices: dict[str, set[str]] = {}
@@ -123,7 +123,7 @@ def _read(shape: Shape, model: Any) -> None:
         facts = field.json_schema_extra or {}
         if name.endswith("__ext"):
             shape.shadows[element] = _shadow_rule(field.annotation)
-        elif facts.get("element_property") and f"{shape.name}.{element}" not in _NOT_R4:
+        elif name != "fhir_comments" and f"{shape.name}.{element}" not in _NOT_R4:
             rules[element] = _element_rule(model, element, field.annotation, facts)
             if field.is_required() or facts.get("element_required"):
                 needed.add(element)
@@ -133,10 +133,10 @@ def _read(shape: Shape, model: Any) -> None:
     if model.has_resource_base():
         shape.resource = True
         rules["resourceType"] = primitives.code
-    shape.needed = frozenset(needed)
-    shape.choices = tuple(frozenset(group) for group in choices.values())
-    shape.one_of = tuple((f"{group}[x]", frozenset(choices[group])) for group in sorted(musts))
-    shape.invariants = invariants_of(list(model.__mro__))
+    after = [needs(frozenset(needed))] if needed else []
+    after += [at_most_one(frozenset(group)) for group in choices.values()]
+    after += [at_least_one(f"{group}[x]", frozenset(choices[group])) for group in sorted(musts)]
+    shape.after = (*after, *invariants_of(list(model.__mro__)))
     shape.ready = True
     shape.rules.update(rules)
 

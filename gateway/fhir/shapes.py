@@ -13,11 +13,11 @@ class Shape:
     """The compiled rules of one type.
 
     Cheap to make: ``read`` fills it when the first value comes, as importing a model costs milliseconds. ``name`` is
-    the model's. ``rules`` are by element, ``shadows`` by ``_element`` (the extensions of a primitive); ``needed`` are
-    required, of each of ``choices`` at most one may be there, of each of ``one_of`` one must be.
+    the model's. ``rules`` are by element, ``shadows`` by ``_element`` (the extensions of a primitive); ``after`` are
+    the tests of the whole: what is required, what excludes what, the invariants.
     """
 
-    __slots__ = ("choices", "invariants", "name", "needed", "one_of", "read", "ready", "resource", "rules", "shadows")
+    __slots__ = ("after", "name", "read", "ready", "resource", "rules", "shadows")
 
     def __init__(self, name: str, read: Callable[[Shape], None]) -> None:
         self.name = name
@@ -26,28 +26,12 @@ class Shape:
         self.resource = False
         self.rules: dict[str, Rule] = {}
         self.shadows: dict[str, Rule] = {}
-        self.needed: frozenset[str] = frozenset()
-        self.choices: tuple[frozenset[str], ...] = ()
-        self.one_of: tuple[tuple[str, frozenset[str]], ...] = ()
-        self.invariants: tuple[Invariant, ...] = ()
+        self.after: tuple[Invariant, ...] = ()
 
     def check(self, value: Any, scope: Scope) -> None:
         """Raise ``Broken`` when ``value`` is not of this shape."""
         if not isinstance(value, dict):
             raise Broken("must be an object")
-        self._each(value, scope)
-        if not value.keys() >= self.needed:
-            self._missing(value)
-        for group in self.choices:
-            hits = group & value.keys()
-            if len(hits) > 1:
-                _crowded(hits)
-        if len(value) <= 1 or self.one_of or scope.nulls:
-            self._rest(value, scope)
-        for invariant in self.invariants:
-            invariant(value)
-
-    def _each(self, value: dict[str, Any], scope: Scope) -> None:
         rules = self.rules
         key = ""
         try:
@@ -59,6 +43,10 @@ class Shape:
         except Broken as broken:
             broken.steps.append(str(key))
             raise
+        if len(value) <= 1 or scope.nulls:
+            self._rest(value, scope)
+        for test in self.after:
+            test(value)
 
     def _rare(self, key: str, value: dict[str, Any]) -> Rule:
         """Return the rule of ``_name``, or of any element when this is the first value of the shape."""
@@ -73,30 +61,48 @@ class Shape:
             raise Broken(f"must be as long as {key[1:]}")
         return self.shadows[key]
 
-    def _missing(self, value: dict[str, Any]) -> None:
-        """Name the required element that is not there; an extension may stand for a primitive one."""
-        for element in sorted(self.needed - value.keys()):
-            if "_" + element not in value:
-                raise Broken("is required", element)
-
     def _rest(self, value: dict[str, Any], scope: Scope) -> None:
-        """Check what concerns few: emptiness (ele-1), choices of which one is required, nulls."""
+        """Check what concerns few: emptiness (ele-1) and nulls."""
         if not value:
             raise Broken("is empty")
         if len(value) == 1 and "id" in value and not self.resource:
             raise Broken("has nothing but an id (ele-1)")
-        for element, group in self.one_of:
-            if group.isdisjoint(value):
-                raise Broken("is required", element)
         if scope.nulls:
             scope.nulls -= _nulls(value)
 
 
-def _crowded(hits: frozenset[str]) -> None:
-    """Raise ``Broken`` when more than one type of a choice is there; ``_valueX`` belongs to ``valueX``."""
-    names = sorted({hit.removeprefix("_") for hit in hits})
-    if len(names) > 1:
-        raise Broken(f"only one of {' and '.join(names)} may be there")
+def needs(elements: frozenset[str]) -> Invariant:
+    """Return the test that each of ``elements`` is there; an extension may stand for a primitive one."""
+
+    def test(value: dict[str, Any]) -> None:
+        if not value.keys() >= elements:
+            for element in sorted(elements - value.keys()):
+                if "_" + element not in value:
+                    raise Broken("is required", element)
+
+    return test
+
+
+def at_most_one(group: frozenset[str]) -> Invariant:
+    """Return the test that one type of a choice is there at most; ``_valueX`` belongs to ``valueX``."""
+
+    def test(value: dict[str, Any]) -> None:
+        if len(hits := group & value.keys()) > 1:
+            names = sorted({hit.removeprefix("_") for hit in hits})
+            if len(names) > 1:
+                raise Broken(f"only one of {' and '.join(names)} may be there")
+
+    return test
+
+
+def at_least_one(element: str, group: frozenset[str]) -> Invariant:
+    """Return the test that one type of a required choice is there."""
+
+    def test(value: dict[str, Any]) -> None:
+        if group.isdisjoint(value):
+            raise Broken("is required", element)
+
+    return test
 
 
 def _nulls(value: dict[str, Any]) -> int:

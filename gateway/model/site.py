@@ -132,3 +132,7 @@ class Feed:
     repeat_window_days: int = 30
     application: str = "GATEWAY"
     facility: str = ""
+    translated_within: float = 30.0
+    """``acknowledge = "translated"``: how long the answer waits before it is AE."""
+    token_env: str = ""
+    """http: environment variable that holds the bearer token a sender must show."""

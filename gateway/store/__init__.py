@@ -1,1 +1,5 @@
-"""The truth: tables, queries, migrations, encryption at rest."""
+"""The database: tables, queries and migrations. SQLAlchemy and Alembic live here and nowhere else."""
+
+from gateway.store.store import create_store
+
+__all__ = ["create_store"]

@@ -1,0 +1,121 @@
+"""What came of each attempt, and what a view therefore holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import bindparam, select, update
+
+from gateway.model.delivery import Attempt, ManifestEntry, View
+from gateway.store import manifest
+from gateway.store.backend import Unit
+from gateway.store.schema import attempts, refused_entries, shared_holdings
+
+_A = attempts.c
+_S = shared_holdings.c
+ARRIVED: Final = ("accepted", "unknown")
+"""Outcomes after which the recipient holds, or may hold, what was sent."""
+
+_INSERT = attempts.insert()
+_INSERT_REFUSED = refused_entries.insert()
+_OF_DELIVERY = select(attempts).where(_A.delivery == bindparam("delivery_")).order_by(_A.id)
+_NEWEST_FIRST = (
+    select(attempts).where(_A.delivery == bindparam("delivery_")).order_by(_A.id.desc()).limit(bindparam("limit_"))
+)
+_ARRIVED = select(_A.manifest).where(_A.delivery == bindparam("delivery_"), _A.outcome.in_(ARRIVED)).order_by(_A.id)
+_HELD_SHARED = select(_S.resource, _S.change).where(
+    _S.recipient == bindparam("recipient_"), _S.study == bindparam("study_")
+)
+
+
+def attempts_of(unit: Unit, delivery: int, limit: int | None) -> list[Attempt]:
+    """Return a cursor's attempts, oldest first; with a limit the newest of them."""
+    if limit is None:
+        return [_attempt(row) for row in unit.connection.execute(_OF_DELIVERY, {"delivery_": delivery})]
+    rows = unit.connection.execute(_NEWEST_FIRST, {"delivery_": delivery, "limit_": limit})
+    return [_attempt(row) for row in rows][::-1]
+
+
+def held(unit: Unit, delivery: int) -> dict[str, ManifestEntry]:
+    """Return what the view holds or may hold of this patient, by internal resource id."""
+    found: dict[str, ManifestEntry] = {}
+    for packed in unit.connection.execute(_ARRIVED, {"delivery_": delivery}).scalars():
+        found.update((entry.resource, entry) for entry in manifest.unpack(packed))
+    return found
+
+
+def add(unit: Unit, attempt: Attempt) -> int:
+    """Keep an attempt and return the number of its row."""
+    key = unit.connection.execute(_INSERT, _row(attempt)).inserted_primary_key
+    return int(key[0]) if key else 0
+
+
+def rewrite(unit: Unit, row: int, attempt: Attempt) -> None:
+    """Say what came of an attempt that was noted before it was made."""
+    unit.connection.execute(update(attempts).where(_A.id == row).values(**_row(attempt)))
+
+
+def interrupt(unit: Unit, row: int, now: datetime) -> None:
+    """Say that an attempt noted before it was made never came to its end."""
+    unit.connection.execute(update(attempts).where(_A.id == row).values(settled_at=now, detail="interrupted"))
+
+
+def refuse(unit: Unit, delivery: int, refused: Iterable[tuple[str, str]], at: datetime) -> None:
+    """List entries a recipient refused, for a person."""
+    rows = [
+        {"delivery": delivery, "reference": reference, "detail": detail, "refused_at": at}
+        for reference, detail in refused
+    ]
+    if rows:
+        unit.connection.execute(_INSERT_REFUSED, rows)
+
+
+def shared_held(unit: Unit, view: View) -> dict[str, int]:
+    """Return the shared resources a view holds: internal id -> the change number it holds."""
+    rows = unit.connection.execute(_HELD_SHARED, {"recipient_": view.recipient, "study_": view.study})
+    return {row.resource: row.change for row in rows}
+
+
+def hold_shared(unit: Unit, view: View, held: Mapping[str, int]) -> None:
+    """Note the shared resources a view holds now; a higher change number stays."""
+    if not held:
+        return
+    insert = unit.backend.insert(shared_holdings)
+    newer = insert.on_conflict_do_update(
+        index_elements=["recipient", "study", "resource"],
+        set_={"change": insert.excluded.change},
+        where=insert.excluded.change > _S.change,
+    )
+    rows = [
+        {"recipient": view.recipient, "study": view.study, "resource": resource, "change": held[resource]}
+        for resource in sorted(held)
+    ]
+    unit.connection.execute(newer, rows)
+
+
+def _row(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "delivery": attempt.delivery,
+        "number": attempt.number,
+        "started_at": attempt.started_at,
+        "settled_at": attempt.settled_at,
+        "outcome": attempt.outcome,
+        "detail": attempt.detail,
+        "upto": attempt.upto,
+        "manifest": manifest.pack(attempt.manifest),
+    }
+
+
+def _attempt(row: Any) -> Attempt:
+    return Attempt(
+        delivery=row.delivery,
+        number=row.number,
+        started_at=row.started_at,
+        settled_at=row.settled_at,
+        outcome=row.outcome,
+        detail=row.detail,
+        upto=row.upto,
+        manifest=tuple(manifest.unpack(row.manifest)),
+    )

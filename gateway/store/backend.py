@@ -1,0 +1,68 @@
+"""What differs between the databases: connecting, locking, counting, and who may write when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import Connection, Engine, Table
+
+from gateway.store.cipher import Cipher
+
+T = TypeVar("T")
+
+
+class Backend(Protocol):
+    """One kind of database."""
+
+    @property
+    def writer(self) -> Engine:
+        """The engine of writing transactions."""
+
+    @property
+    def reader(self) -> Engine:
+        """The engine of reading transactions."""
+
+    def turn(self, *, urgent: bool = False) -> AbstractContextManager[None]:
+        """Wait for the turn to write; urgent ones go first."""
+
+    def insert(self, table: Table) -> Any:
+        """Return an INSERT of the dialect (it knows ON CONFLICT)."""
+
+    def lock(self, connection: Connection, keys: Sequence[int]) -> None:
+        """Lock 64-bit keys, ascending, until the transaction ends."""
+
+    def number_messages(self, connection: Connection, count: int, keys: Sequence[int]) -> Sequence[int]:
+        """Lock these keys, then return ascending message ids."""
+
+    def number_changes(self, connection: Connection, count: int) -> Sequence[int]:
+        """Return ascending change numbers, each above every one drawn before."""
+
+    def insert_versions(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
+        """Insert rows of ``resource_versions`` the fastest way there is."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a query needs: the connection of its transaction, the database's kind, the cipher."""
+
+    connection: Connection
+    backend: Backend
+    cipher: Cipher
+
+
+def chunks(items: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
+    """Yield items in runs short enough for one IN list."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+@contextmanager
+def no_turn() -> Iterator[None]:
+    """Wait for nothing: the server sorts writers out."""
+    yield

@@ -1,0 +1,84 @@
+"""What stands encrypted in the database, and the keyed hashes that find it (ARCHITECTURE, decision 17).
+
+An encrypted value is: length of the key id (one byte), key id, 96-bit random nonce, AES-GCM ciphertext with its tag.
+The first byte of the plaintext says how the rest is packed: 0 as it is, 1 zlib. The associated data names the table,
+the column and the row, so that no value can be moved to another row unseen.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import zlib
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.errors import KeysMissing, StoreError
+from gateway.model.keys import Keys
+
+_NONCE: Final = 12
+_PLAIN: Final = b"\x00"
+_ZLIB: Final = b"\x01"
+_LEVEL: Final = 1
+PAYS_FROM: Final = 600
+"""Bytes from which packing saves enough to be worth its time."""
+
+
+class Cipher:
+    """Encrypts with the active key, decrypts with whichever key a value names. Safe from any thread."""
+
+    def __init__(self, keys: Keys) -> None:
+        if keys.active not in keys.encryption:
+            raise KeysMissing("the active encryption key is not among the encryption keys")
+        self._index = keys.index
+        self._ciphers = {name: AESGCM(key) for name, key in keys.encryption.items()}
+        self._active = self._ciphers[keys.active]
+        name = keys.active.encode()
+        self._head = bytes((len(name),)) + name
+
+    def seal(self, value: bytes, row: bytes) -> bytes:
+        """Return a value encrypted for one place in one row."""
+        nonce = os.urandom(_NONCE)
+        return self._head + nonce + self._active.encrypt(nonce, pack(value), row)
+
+    def open(self, sealed: bytes, row: bytes) -> bytes:
+        """Return the value again. Raises ``KeysMissing`` without its key, ``StoreError`` when it was changed."""
+        start = 1 + sealed[0]
+        name = sealed[1:start].decode("utf-8", "replace")
+        cipher = self._ciphers.get(name)
+        if cipher is None:
+            raise KeysMissing(f"the encryption key {name!r} is not in the key file, and rows are encrypted under it")
+        body = start + _NONCE
+        try:
+            return unpack(cipher.decrypt(sealed[start:body], sealed[body:], row))
+        except InvalidTag:
+            place = row.partition(b"|")[0].decode("ascii", "replace")
+            raise StoreError(f"{place}: wrong encryption key {name!r}, or the row was changed outside") from None
+
+    def hash(self, kind: str, *parts: str) -> bytes:
+        """Return the keyed hash (32 bytes) by which a value is found without being readable."""
+        return self.hash_bytes(kind, "\x1f".join(parts).encode("utf-8", "replace"))
+
+    def hash_bytes(self, kind: str, value: bytes) -> bytes:
+        """Return the keyed hash (32 bytes) of bytes."""
+        return hmac.digest(self._index, kind.encode() + b"\x1f" + value, "sha256")
+
+
+def pack(value: bytes) -> bytes:
+    """Return bytes with their packing in front: zlib where it pays."""
+    if len(value) >= PAYS_FROM:
+        squeezed = zlib.compress(value, _LEVEL)
+        if len(squeezed) < len(value):
+            return _ZLIB + squeezed
+    return _PLAIN + value
+
+
+def unpack(packed: bytes) -> bytes:
+    """Return what was packed.
+
+    >>> unpack(pack(b"a" * 5000)) == b"a" * 5000
+    True
+    """
+    return zlib.decompress(memoryview(packed)[1:]) if packed[:1] == _ZLIB else packed[1:]

@@ -1,0 +1,346 @@
+"""The cursors: what is owed to a view for a patient, who is paying it, and when to try again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, null, or_, select, text, union_all, update
+
+from gateway.errors import StaleClaim
+from gateway.model.delivery import Attempt, Delivery, DeliveryState, ManifestEntry, View
+from gateway.store import attempts as kept
+from gateway.store.backend import Unit, chunks
+from gateway.store.schema import IS_DUE, IS_SENDING, breakers, deliveries
+
+_D = deliveries.c
+IDLE: Final = DeliveryState.IDLE.value
+DUE: Final = DeliveryState.DUE.value
+SENDING: Final = DeliveryState.SENDING.value
+
+_GET = select(deliveries).where(_D.id == bindparam("id_"))
+_LOCKED = _GET.with_for_update()
+_OF_VIEW = select(deliveries).where(
+    _D.recipient == bindparam("recipient_"), _D.study == bindparam("study_"), _D.patient == bindparam("patient_")
+)
+_OPEN = select(breakers.c.recipient).where(breakers.c.open_until > bindparam("now_"))
+_PUBLISHED = (
+    update(deliveries).where(_D.id.in_(bindparam("ids", expanding=True))).values(published_at=bindparam("now_"))
+)
+_CLAIM = (
+    update(deliveries)
+    .where(_D.id == bindparam("id_"), _D.state == DUE, _D.due_at <= bindparam("now_"))
+    .values(
+        state=SENDING,
+        lease_until=bindparam("until_"),
+        lease_owner=bindparam("owner_"),
+        claimed_at=bindparam("now_"),
+        claimed_upto=_D.planned,
+        open_attempt=None,
+    )
+    .returning(deliveries)
+)
+_SAVE = (
+    update(deliveries)
+    .where(_D.id == bindparam("id_"))
+    .values(
+        {
+            name: bindparam(f"{name}_")
+            for name in (
+                "state",
+                "sent",
+                "planned",
+                "window",
+                "number",
+                "attempts",
+                "due_at",
+                "first_failed_at",
+                "lease_until",
+                "lease_owner",
+                "open_attempt",
+                "rewind",
+                "detail",
+            )
+        }
+        | {"published_at": None}
+    )
+)
+
+
+def _first_due() -> Any:
+    """Return a query of the recipients that owe something: one index step each, however much they owe."""
+    first = select(func.min(_D.recipient).label("name")).where(text(IS_DUE)).cte("owing", recursive=True)
+    following = select(func.min(_D.recipient)).where(text(IS_DUE), _D.recipient > first.c.name).scalar_subquery()
+    owing = first.union_all(select(following).where(first.c.name.is_not(None)))
+    return select(owing.c.name).where(owing.c.name.is_not(None))
+
+
+_OWING = _first_due()
+
+
+class SqlDeliveries:
+    """The deliveries of one transaction."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+        self._connection = unit.connection
+
+    def plan(self, due: Mapping[tuple[View, str], int], now: datetime) -> None:
+        """Raise the ``planned`` change of (view, patient) cursors, make them due now if they owe nothing yet.
+
+        A cursor that is ``sending`` or waits for a retry keeps its state and time; a ``dead`` one stays dead.
+        """
+        if not due:
+            return
+        insert = self._unit.backend.insert(deliveries)
+        raised = insert.excluded.planned
+        wakes = and_(_D.state == IDLE, raised > _D.sent)
+        upsert = insert.on_conflict_do_update(
+            index_elements=["recipient", "study", "patient"],
+            set_={
+                "planned": raised,
+                "state": case((wakes, DUE), else_=_D.state),
+                "due_at": case((wakes, insert.excluded.due_at), else_=_D.due_at),
+                "published_at": case((wakes, null()), else_=_D.published_at),
+            },
+            where=raised > _D.planned,
+        )
+        ordered = sorted(due.items(), key=lambda item: (item[0][0].recipient, item[0][0].study, item[0][1]))
+        self._connection.execute(upsert, [_new(view, patient, change, now) for (view, patient), change in ordered])
+
+    def due(self, now: datetime, limit: int, republish_after: timedelta) -> list[Delivery]:
+        """Return due deliveries not published since ``republish_after``, oldest first, breakers respected."""
+        owing = set(self._connection.execute(_OWING).scalars())
+        recipients = sorted(owing - set(self._connection.execute(_OPEN, {"now_": now}).scalars()))
+        if not recipients or limit < 1:
+            return []
+        oldest = [select(_due_of(place).subquery()) for place in range(len(recipients))]
+        names = {f"recipient_{place}": name for place, name in enumerate(recipients)}
+        asked = {**names, "now_": now, "published_": now - republish_after, "limit_": limit}
+        rows = self._connection.execute(union_all(*oldest), asked).all()
+        chosen = sorted(rows, key=lambda row: (row.due_at, row.id))[:limit]
+        return [_delivery(row) for row in chosen]
+
+    def published(self, ids: Iterable[int], now: datetime) -> None:
+        """Note that wake-ups for these were confirmed by the broker."""
+        for some in chunks(sorted(set(ids))):
+            self._connection.execute(_PUBLISHED, {"ids": some, "now_": now})
+
+    def claim(self, delivery: int, owner: str, now: datetime, lease: timedelta) -> Delivery | None:
+        """Claim one due delivery; None when it is not due, settled or claimed. One attempt in flight per cursor."""
+        asked = {"id_": delivery, "owner_": owner, "now_": now, "until_": now + lease}
+        row = self._connection.execute(_CLAIM, asked).one_or_none()
+        return None if row is None else _delivery(row)
+
+    def save(self, delivery: Delivery, attempt: Attempt | None, owner: str) -> None:
+        """Write what came of an attempt. Raises ``StaleClaim`` when the lease went to somebody else.
+
+        What was planned or replayed while the attempt was under way is kept: the cursor is due again at once. Saved
+        as ``sending`` the lease stays, and ``attempt`` notes what is about to be sent; the next ``save`` says what
+        came of it, or ``expire`` that nobody knows.
+        """
+        row = self._connection.execute(_LOCKED, {"id_": delivery.id}).one_or_none()
+        if row is None or row.state != SENDING or row.lease_owner != owner:
+            raise StaleClaim(f"delivery {delivery.id} went to another worker")
+        noted = row.open_attempt
+        if attempt is not None:
+            if noted is None:
+                noted = kept.add(self._unit, attempt)
+            else:
+                kept.rewrite(self._unit, noted, attempt)
+        values = _settled(delivery, row, attempt)
+        if delivery.state is DeliveryState.SENDING:
+            values |= {"lease_until": delivery.lease_until or row.lease_until, "lease_owner": owner}
+            values |= {"open_attempt": noted, "rewind": row.rewind}
+        self._write(delivery.id, values)
+
+    def expire(self, now: datetime, owner: str | None = None) -> int:
+        """Settle deliveries whose lease ran out (or that ``owner`` held when it died) as unknown; return how many.
+
+        The window of the interrupted attempt stays, so that the repeat carries the same changes and delivery id.
+        """
+        lost = or_(_D.lease_until <= now, _D.lease_owner == owner) if owner is not None else _D.lease_until <= now
+        query = select(deliveries).where(text(IS_SENDING), lost).order_by(_D.id).with_for_update(skip_locked=True)
+        rows = self._connection.execute(query).all()
+        for row in rows:
+            self._interrupt(row, now)
+        return len(rows)
+
+    def get(self, delivery: int) -> Delivery | None:
+        """Return one cursor."""
+        row = self._connection.execute(_GET, {"id_": delivery}).one_or_none()
+        return None if row is None else _delivery(row)
+
+    def find(
+        self, *, recipient: str = "", state: str = "", before: int | None = None, limit: int = 50
+    ) -> list[Delivery]:
+        """Return cursors, newest first."""
+        query = select(deliveries).order_by(_D.id.desc()).limit(limit)
+        if recipient:
+            query = query.where(_D.recipient == recipient)
+        if state:
+            query = query.where(_D.state == state)
+        if before is not None:
+            query = query.where(_D.id < before)
+        return [_delivery(row) for row in self._connection.execute(query)]
+
+    def of_view(self, view: View, patient: str) -> Delivery | None:
+        """Return the cursor of a (view, patient)."""
+        asked = {"recipient_": view.recipient, "study_": view.study, "patient_": patient}
+        row = self._connection.execute(_OF_VIEW, asked).one_or_none()
+        return None if row is None else _delivery(row)
+
+    def attempts(self, delivery: int, limit: int | None = None) -> list[Attempt]:
+        """Return a cursor's attempts, oldest first; with ``limit`` the newest of them."""
+        return kept.attempts_of(self._unit, delivery, limit)
+
+    def held(self, delivery: int) -> dict[str, ManifestEntry]:
+        """Return what the view holds or may hold of this patient.
+
+        Internal resource id -> newest entry carried by an accepted or unknown attempt.
+        """
+        return kept.held(self._unit, delivery)
+
+    def replay(self, delivery: int, now: datetime, *, from_change: int | None = None) -> None:
+        """Make a cursor due again from a change number (None: from where it stands) with fresh attempts.
+
+        What comes after ``from_change`` is sent again; what is still owed stays owed. While an attempt is under way
+        the replay begins when that is settled.
+        """
+        row = self._connection.execute(_LOCKED, {"id_": delivery}).one_or_none()
+        if row is None:
+            return
+        back = row.sent if from_change is None else min(from_change, row.sent)
+        if row.state == SENDING:
+            back = back if row.rewind is None else min(back, row.rewind)
+            self._connection.execute(update(deliveries).where(_D.id == delivery).values(rewind=back))
+        else:
+            self._write(delivery, _rewound(_values(row), back, now))
+
+    def shared_held(self, view: View) -> dict[str, int]:
+        """Return the shared resources a view holds: internal id -> the change number it holds."""
+        return kept.shared_held(self._unit, view)
+
+    def hold_shared(self, view: View, held: Mapping[str, int]) -> None:
+        """Note the shared resources a view holds now."""
+        kept.hold_shared(self._unit, view, held)
+
+    def refuse_entries(self, delivery: int, refused: Iterable[tuple[str, str]], at: datetime) -> None:
+        """List entries a recipient refused, for a person: (internal ``Type/id``, detail without personal data)."""
+        kept.refuse(self._unit, delivery, refused, at)
+
+    def _interrupt(self, row: Any, now: datetime) -> None:
+        upto = row.claimed_upto if row.window is None else row.window
+        if row.open_attempt is None:
+            attempt = Attempt(row.id, row.number, row.claimed_at, now, "unknown", "interrupted", upto)
+            kept.add(self._unit, attempt)
+        else:
+            kept.interrupt(self._unit, row.open_attempt, now)
+        values = _values(row) | {
+            "state": DUE,
+            "window": upto,
+            "attempts": row.attempts + 1,
+            "due_at": now,
+            "first_failed_at": row.first_failed_at or now,
+            "detail": "interrupted",
+        }
+        if row.rewind is not None:
+            values = _rewound(values, row.rewind, now)
+        self._write(row.id, values)
+
+    def _write(self, delivery: int, values: dict[str, Any]) -> None:
+        named = {f"{name}_": value for name, value in values.items()}
+        self._connection.execute(_SAVE, {"id_": delivery, **named})
+
+
+def _due_of(place: int) -> Any:
+    unpublished: ColumnElement[bool] = or_(_D.published_at.is_(None), _D.published_at <= bindparam("published_"))
+    return (
+        select(deliveries)
+        .where(
+            text(IS_DUE), _D.recipient == bindparam(f"recipient_{place}"), _D.due_at <= bindparam("now_"), unpublished
+        )
+        .order_by(_D.due_at)
+        .limit(bindparam("limit_"))
+    )
+
+
+def _new(view: View, patient: str, change: int, now: datetime) -> dict[str, Any]:
+    return {
+        "recipient": view.recipient,
+        "study": view.study,
+        "patient": patient,
+        "state": DUE,
+        "sent": 0,
+        "planned": change,
+        "number": 1,
+        "attempts": 0,
+        "due_at": now,
+        "detail": "",
+    }
+
+
+def _values(row: Any) -> dict[str, Any]:
+    """Return a row's values as free of any worker."""
+    names = ("state", "sent", "planned", "window", "number", "attempts", "due_at", "first_failed_at", "detail")
+    free = {"lease_until": None, "lease_owner": None, "open_attempt": None, "rewind": None}
+    return {name: getattr(row, name) for name in names} | free
+
+
+def _settled(delivery: Delivery, row: Any, attempt: Attempt | None) -> dict[str, Any]:
+    """Return what a settled cursor's row becomes, with what happened to it meanwhile."""
+    values = _values(delivery_row(delivery)) | {"planned": max(row.planned, delivery.planned)}
+    if delivery.state is DeliveryState.SENDING:
+        return values
+    now = attempt.settled_at if attempt is not None else delivery.due_at or row.due_at
+    if row.rewind is not None:
+        return _rewound(values, min(row.rewind, delivery.sent), now)
+    if delivery.state is DeliveryState.IDLE and values["planned"] > delivery.sent:
+        values |= {"state": DUE, "due_at": now}
+    return values
+
+
+def _rewound(values: dict[str, Any], back: int, now: datetime) -> dict[str, Any]:
+    """Return the values of a cursor that begins again after change ``back``.
+
+    Another window is another delivery id: a receiver that drops repeats must not drop it.
+    """
+    again = {"state": DUE, "due_at": now, "attempts": 0, "first_failed_at": None, "detail": ""}
+    if back < values["sent"]:
+        again |= {"sent": back, "window": None, "number": values["number"] + 1}
+    return values | again
+
+
+def delivery_row(delivery: Delivery) -> Any:
+    """Return a delivery as its columns are named and held."""
+    return _Columns(delivery)
+
+
+class _Columns:
+    """A delivery seen as a row."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._delivery, name)
+        return value.value if isinstance(value, DeliveryState) else value
+
+
+def _delivery(row: Any) -> Delivery:
+    return Delivery(
+        id=row.id,
+        view=View(row.recipient, row.study),
+        patient=row.patient,
+        state=DeliveryState(row.state),
+        sent=row.sent,
+        planned=row.planned,
+        window=row.window,
+        number=row.number,
+        attempts=row.attempts,
+        due_at=row.due_at,
+        first_failed_at=row.first_failed_at,
+        lease_until=row.lease_until,
+        detail=row.detail,
+    )

@@ -1,0 +1,81 @@
+"""What an attempt carried, packed: 22 bytes an entry, one row an attempt."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from gateway.model.delivery import ChangeKind, ManifestEntry
+from gateway.store.types import packed, unpacked
+
+_ENTRY: Final = struct.Struct(">16sIBB")
+_KINDS: Final = (ChangeKind.CREATED, ChangeKind.UPDATED, ChangeKind.RETRACTED)
+_NAMED: Final = 0
+"""Type code of an entry whose type has none: its name follows, one byte of length before it."""
+
+_TYPES: Final = (
+    "",
+    "Observation",
+    "Patient",
+    "Encounter",
+    "DiagnosticReport",
+    "Specimen",
+    "ResearchStudy",
+    "ResearchSubject",
+    "Consent",
+    "Organization",
+    "Practitioner",
+    "PractitionerRole",
+    "Provenance",
+    "ServiceRequest",
+    "Task",
+    "Condition",
+    "Procedure",
+    "MedicationRequest",
+    "MedicationAdministration",
+    "AdverseEvent",
+    "AllergyIntolerance",
+    "Coverage",
+    "Device",
+    "DocumentReference",
+    "Location",
+    "PlanDefinition",
+    "Questionnaire",
+    "QuestionnaireResponse",
+    "RelatedPerson",
+)
+"""A type's place here is stored: add at the end, never move."""
+
+_CODES: Final = {name: code for code, name in enumerate(_TYPES) if name}
+
+
+def pack(entries: Iterable[ManifestEntry]) -> bytes:
+    """Return entries as bytes."""
+    parts: list[bytes] = []
+    for entry in entries:
+        code = _CODES.get(entry.type, _NAMED)
+        parts.append(_ENTRY.pack(packed(entry.resource), entry.version, _KINDS.index(entry.kind), code))
+        if code == _NAMED:
+            name = entry.type.encode()
+            parts.append(bytes((len(name),)) + name)
+    return b"".join(parts)
+
+
+def unpack(manifest: bytes) -> Iterator[ManifestEntry]:
+    """Yield entries again.
+
+    >>> entry = ManifestEntry("Basic", "00000000-0000-5000-8000-0000000000ff", 3, ChangeKind.UPDATED)
+    >>> list(unpack(pack([entry]))) == [entry]
+    True
+    """
+    place = 0
+    while place < len(manifest):
+        raw, version, kind, code = _ENTRY.unpack_from(manifest, place)
+        place += _ENTRY.size
+        name = _TYPES[code]
+        if code == _NAMED:
+            end = place + 1 + manifest[place]
+            name = manifest[place + 1 : end].decode()
+            place = end
+        yield ManifestEntry(name, unpacked(raw), version, _KINDS[kind])

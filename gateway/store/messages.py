@@ -1,0 +1,139 @@
+"""The received messages: handing them out, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, bindparam, select, text, union_all, update
+
+from gateway.model.message import Message, MessageState
+from gateway.ports import LaneClaim, MessageFilter
+from gateway.store.backend import Unit, chunks
+from gateway.store.schema import IS_STORED, gap_messages, messages
+from gateway.store.types import microseconds
+
+_M = messages.c
+_LISTED = [column for column in _M if column.name not in {"raw", "acknowledgment", "digest", "positive"}]
+_GET = select(messages).where(_M.id == bindparam("id_"))
+_SETTLE = (
+    update(messages)
+    .where(_M.id == bindparam("id_"))
+    .values(
+        state=bindparam("state_"),
+        settled_at=bindparam("settled_at_"),
+        place=bindparam("place_"),
+        reason=bindparam("reason_"),
+    )
+)
+
+
+class SqlMessages:
+    """The messages of one transaction."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+        self._connection = unit.connection
+
+    def waiting(self, claims: Sequence[LaneClaim], limit: int) -> list[Message]:
+        """Return the oldest stored messages of the claimed lanes, raw bytes included, in order of receipt."""
+        if not claims or limit < 1:
+            return []
+        oldest = [
+            select(
+                select(_M.id)
+                .where(text(IS_STORED), _M.lane == bindparam(f"lane_{place}"))
+                .order_by(_M.id)
+                .limit(bindparam("limit_"))
+                .subquery()
+                .c.id
+            )
+            for place in range(len(claims))
+        ]
+        lanes = {f"lane_{place}": claim.lane for place, claim in enumerate(claims)}
+        ids = sorted(self._connection.execute(union_all(*oldest), {**lanes, "limit_": limit}).scalars())[:limit]
+        found: list[Message] = []
+        for some in chunks(ids):
+            rows = self._connection.execute(select(messages).where(_M.id.in_(some)).order_by(_M.id))
+            found += [self._whole(row) for row in rows]
+        return found
+
+    def get(self, message: int) -> Message | None:
+        """Return one message with its raw bytes."""
+        row = self._connection.execute(_GET, {"id_": message}).one_or_none()
+        return None if row is None else self._whole(row)
+
+    def find(self, wanted: MessageFilter) -> list[Message]:
+        """Return messages newest first, with ``raw`` and ``acknowledgment`` empty."""
+        query = select(*_LISTED).order_by(_M.id.desc()).limit(wanted.limit)
+        for condition in _conditions(wanted):
+            query = query.where(condition)
+        return [_message(row) for row in self._connection.execute(query)]
+
+    def settle(self, message: int, state: MessageState, at: datetime, *, place: str = "", reason: str = "") -> None:
+        """Record what became of a message."""
+        values = {"id_": message, "state_": state.value, "settled_at_": at, "place_": place, "reason_": reason}
+        self._connection.execute(_SETTLE, values)
+
+    def restore(self, messages: Iterable[int]) -> int:
+        """Put messages back to ``stored`` so that they are translated again; return how many."""
+        count = 0
+        for some in chunks(sorted(set(messages))):
+            back = update(_M.id.table).where(_M.id.in_(some), _M.state != MessageState.STORED.value)
+            values = {"state": MessageState.STORED.value, "settled_at": None, "place": "", "reason": ""}
+            count += self._connection.execute(back.values(values)).rowcount
+        return count
+
+    def with_gap(self, gap: int) -> list[int]:
+        """Return the ids of the messages that showed a gap."""
+        query = select(gap_messages.c.message).where(gap_messages.c.gap == gap).order_by(gap_messages.c.message)
+        return list(self._connection.execute(query).scalars())
+
+    def _whole(self, row: Any) -> Message:
+        cipher = self._unit.cipher
+        return _message(
+            row,
+            raw=cipher.open(row.raw, row_place(row.id, row.digest, row.received_at, "raw")),
+            acknowledgment=cipher.open(
+                row.acknowledgment, row_place(row.id, row.digest, row.received_at, "acknowledgment")
+            ),
+        )
+
+
+def _conditions(wanted: MessageFilter) -> Iterator[ColumnElement[bool]]:
+    if wanted.feed:
+        yield _M.feed == wanted.feed
+    if wanted.state:
+        yield _M.state == wanted.state.value
+    if wanted.control_id:
+        yield _M.control_id == wanted.control_id
+    if wanted.since:
+        yield _M.received_at >= wanted.since
+    if wanted.until:
+        yield _M.received_at < wanted.until
+    if wanted.before is not None:
+        yield _M.id < wanted.before
+
+
+def _message(row: Any, raw: bytes = b"", acknowledgment: bytes = b"") -> Message:
+    return Message(
+        id=row.id,
+        feed=row.feed,
+        site=row.site,
+        control_id=row.control_id,
+        message_type=row.message_type,
+        lane=row.lane,
+        received_at=row.received_at,
+        state=MessageState(row.state),
+        raw=raw,
+        acknowledgment=acknowledgment,
+        reason=row.reason,
+        place=row.place,
+        settled_at=row.settled_at,
+    )
+
+
+def row_place(id: int, digest: bytes, received_at: datetime, column: str) -> bytes:
+    """Return the associated data of one encrypted value of one message."""
+    return b"messages.%s|%d|%d|%s" % (column.encode(), id, microseconds(received_at), digest)

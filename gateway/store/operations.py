@@ -1,0 +1,101 @@
+"""The audit trail, the circuits of the recipients, and what waits where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import func, select, text
+
+from gateway.ports import AuditEvent, Breaker, QueueLine
+from gateway.store.backend import Unit
+from gateway.store.schema import IS_DEAD, IS_DUE, IS_SENDING, IS_STORED, audit, breakers, deliveries, messages
+
+_A = audit.c
+_B = breakers.c
+_INSERT = audit.insert()
+_FEEDS = (
+    select(messages.c.feed, func.count().label("waiting"), func.min(messages.c.received_at).label("oldest"))
+    .where(text(IS_STORED))
+    .group_by(messages.c.feed)
+    .order_by(messages.c.feed)
+)
+_COUNT = func.count()
+_DUE = select(deliveries.c.recipient, _COUNT, func.min(deliveries.c.due_at)).where(text(IS_DUE))
+_SENDING = select(deliveries.c.recipient, _COUNT, func.min(deliveries.c.due_at)).where(text(IS_SENDING))
+_DEAD = select(deliveries.c.recipient, _COUNT).where(text(IS_DEAD)).group_by(deliveries.c.recipient)
+_OWED = (_DUE.group_by(deliveries.c.recipient), _SENDING.group_by(deliveries.c.recipient))
+
+
+class SqlAudit:
+    """The audit trail: append only."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._connection = unit.connection
+
+    def write(self, events: Iterable[AuditEvent]) -> None:
+        """Append events."""
+        rows = [
+            {
+                "at": event.at,
+                "action": event.action,
+                "actor": event.actor,
+                "subject": event.subject,
+                "detail": event.detail,
+            }
+            for event in events
+        ]
+        if rows:
+            self._connection.execute(_INSERT, rows)
+
+    def find(self, *, subject: str = "", action: str = "", limit: int = 200) -> list[AuditEvent]:
+        """Return events, newest first."""
+        query = select(audit).order_by(_A.id.desc()).limit(limit)
+        if subject:
+            query = query.where(_A.subject == subject)
+        if action:
+            query = query.where(_A.action == action)
+        rows = self._connection.execute(query)
+        return [AuditEvent(row.at, row.action, row.actor, row.subject, row.detail) for row in rows]
+
+
+class SqlBreakers:
+    """The circuits of the recipients."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+        self._connection = unit.connection
+
+    def get(self, recipient: str) -> Breaker:
+        """Return a recipient's circuit (closed when nothing is known)."""
+        row = self._connection.execute(select(breakers).where(_B.recipient == recipient)).one_or_none()
+        if row is None:
+            return Breaker(recipient)
+        return Breaker(row.recipient, row.failures, row.open_until, row.reason)
+
+    def set(self, breaker: Breaker) -> None:
+        """Write a circuit."""
+        insert = self._unit.backend.insert(breakers)
+        values = {"failures": breaker.failures, "open_until": breaker.open_until, "reason": breaker.reason}
+        upsert = insert.on_conflict_do_update(
+            index_elements=["recipient"], set_={name: insert.excluded[name] for name in values}
+        )
+        self._connection.execute(upsert, {"recipient": breaker.recipient, **values})
+
+
+def feed_queues(unit: Unit) -> list[QueueLine]:
+    """Return what waits per feed."""
+    return [QueueLine(row.feed, row.waiting, row.oldest) for row in unit.connection.execute(_FEEDS)]
+
+
+def recipient_queues(unit: Unit) -> list[QueueLine]:
+    """Return what waits per recipient: due and under way, since when it is due, and how many are dead."""
+    lines: dict[str, QueueLine] = {}
+    for query in _OWED:
+        for name, count, oldest in unit.connection.execute(query):
+            line = lines.get(name, QueueLine(name, 0, None))
+            since = min((moment for moment in (line.oldest, oldest) if moment is not None), default=None)
+            lines[name] = QueueLine(name, line.waiting + count, since)
+    for name, count in unit.connection.execute(_DEAD):
+        line = lines.get(name, QueueLine(name, 0, None))
+        lines[name] = QueueLine(name, line.waiting, line.oldest, dead=count)
+    return [lines[name] for name in sorted(lines)]

@@ -1,0 +1,63 @@
+"""Released events of amqp recipients until their receipt comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import delete, select, update
+
+from gateway.store.backend import Unit, chunks
+from gateway.store.schema import outbox
+from gateway.store.types import short, storable
+
+_O = outbox.c
+
+
+class SqlOutbox:
+    """The outbox of one transaction. Bodies are encrypted."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+        self._connection = unit.connection
+
+    def add(self, recipient: str, message_id: str, routing_key: str, body: bytes, at: datetime) -> None:
+        """Keep an event that was published; the same message id is kept once for a recipient."""
+        insert = self._unit.backend.insert(outbox)
+        row = {
+            "message_id": message_id,
+            "recipient": recipient,
+            "routing_key": routing_key,
+            "body": self._unit.cipher.seal(body, _place(recipient, message_id)),
+            "added_at": at,
+            "published_at": at,
+        }
+        self._connection.execute(insert.on_conflict_do_nothing(index_elements=["message_id", "recipient"]), row)
+
+    def receipt(self, recipient: str, message_id: str) -> bool:
+        """Forget an event the recipient has; False when it is not known."""
+        gone = delete(outbox).where(_O.message_id == message_id, _O.recipient == recipient)
+        return self._connection.execute(gone).rowcount > 0
+
+    def unreceipted(self, recipient: str, older_than: datetime, limit: int) -> list[tuple[str, str, bytes]]:
+        """Return (message id, routing key, body) published before ``older_than``, oldest first."""
+        query = select(outbox).where(_O.recipient == recipient, _O.published_at < older_than)
+        rows = self._connection.execute(query.order_by(_O.published_at, _O.added_at, _O.message_id).limit(limit))
+        unseal = self._unit.cipher.open
+        return [
+            (row.message_id, row.routing_key, unseal(row.body, _place(row.recipient, row.message_id))) for row in rows
+        ]
+
+    def republished(self, message_ids: Iterable[str], at: datetime) -> None:
+        """Note that these were published again."""
+        for some in chunks(sorted(set(message_ids))):
+            self._connection.execute(update(outbox).where(_O.message_id.in_(some)).values(published_at=at))
+
+    def prune(self, recipient: str, before: datetime) -> int:
+        """Forget what is older than the recipient's ``keep``; return how many."""
+        return self._connection.execute(delete(outbox).where(_O.recipient == recipient, _O.added_at < before)).rowcount
+
+
+def _place(recipient: str, message_id: str) -> bytes:
+    named = (short(storable(recipient)), short(storable(message_id)))
+    return b"outbox.body|" + "|".join(named).encode()

@@ -1,0 +1,154 @@
+"""SQLite: one file, one process that owns it, one writer at a time, readers beside it (WAL, synchronous=FULL)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from io import FileIO
+from pathlib import Path
+from threading import Lock
+from typing import Any, ClassVar, Final
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, select, text
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.engine import URL
+from sqlalchemy.pool import QueuePool
+
+from gateway.errors import StoreUnavailable
+from gateway.store.faults import translate_errors
+from gateway.store.gate import WriterGate
+from gateway.store.schema import messages, resource_versions
+
+_PRAGMAS: Final = (
+    "PRAGMA busy_timeout = 10000",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA cache_size = -32768",
+    "PRAGMA mmap_size = 268435456",
+)
+_FIRST: Final = ("PRAGMA journal_mode = WAL", "PRAGMA wal_autocheckpoint = 4000")
+_READERS: Final = 8
+
+_INSERT_VERSIONS = resource_versions.insert()
+_LAST_CHANGE = select(func.coalesce(func.max(resource_versions.c.change), 0))
+_LAST_MESSAGE = text(
+    "SELECT max((SELECT coalesce(max(id), 0) FROM messages),"
+    " coalesce((SELECT seq FROM sqlite_sequence WHERE name = :name), 0))"
+)
+
+
+class OwnedFile:
+    """The right to a database file, held until closed. Another process, or a second store in this one, is refused."""
+
+    _taken: ClassVar[set[str]] = set()
+    _guard = Lock()
+
+    def __init__(self, database: Path) -> None:
+        self._name = str(database.resolve())
+        with self._guard:
+            if self._name in self._taken:
+                raise StoreUnavailable("this process has the database file open already")
+            self._file = self._locked(Path(f"{self._name}.lock"))
+            self._taken.add(self._name)
+
+    @staticmethod
+    def _locked(beside: Path) -> FileIO:
+        file = FileIO(os.open(beside, os.O_RDWR | os.O_CREAT, 0o600), "r+")
+        try:
+            # A record lock ends with its process and is not inherited by a fork, so nothing stale can stay behind.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = file.read(20).decode("ascii", "replace").strip()
+            file.close()
+            raise StoreUnavailable(f"another gateway process ({owner or 'unknown'}) owns the database file") from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n".encode())
+        return file
+
+    def close(self) -> None:
+        """Give the file back."""
+        with self._guard:
+            self._file.close()
+            self._taken.discard(self._name)
+
+
+class SqliteBackend:
+    """One SQLite file. ``read_only`` opens it beside its owner and never writes."""
+
+    def __init__(self, url: URL, *, read_only: bool = False) -> None:
+        path = Path(url.database or "")
+        self._owned = None if read_only else _own(path)
+        if read_only and not path.exists():
+            raise StoreUnavailable("there is no database file yet")
+        self._gate = WriterGate()
+        self.reader = _engine(url, _READERS, read_only=True)
+        self.writer = self.reader if read_only else _engine(url, 1, read_only=False)
+
+    def turn(self, *, urgent: bool = False) -> AbstractContextManager[None]:
+        """Wait for the turn to write; urgent ones go first."""
+        return self._gate.turn(urgent=urgent)
+
+    def insert(self, table: Table) -> Any:
+        """Return SQLite's INSERT."""
+        return insert(table)
+
+    def lock(self, connection: Connection, keys: Sequence[int]) -> None:
+        """Do nothing: the writer's turn is held already."""
+
+    def number_messages(self, connection: Connection, count: int, keys: Sequence[int]) -> Sequence[int]:
+        """Return ids above every one ever given, those of deleted rows included."""
+        last = connection.execute(_LAST_MESSAGE, {"name": messages.name}).scalar_one()
+        return range(last + 1, last + 1 + count)
+
+    def number_changes(self, connection: Connection, count: int) -> Sequence[int]:
+        """Return the numbers after the last: versions are never deleted and there is one writer."""
+        last = connection.execute(_LAST_CHANGE).scalar_one()
+        return range(last + 1, last + 1 + count)
+
+    def insert_versions(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
+        """Insert rows of ``resource_versions``."""
+        connection.execute(_INSERT_VERSIONS, rows)
+
+    def close(self) -> None:
+        """Close every connection and give the file back."""
+        self.reader.dispose()
+        self.writer.dispose()
+        if self._owned:
+            self._owned.close()
+
+
+def _own(path: Path) -> OwnedFile:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        owned = OwnedFile(path)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise StoreUnavailable(f"the database file cannot be opened: {error.strerror}") from None
+    return owned
+
+
+def _engine(url: URL, connections: int, *, read_only: bool) -> Engine:
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=60,
+        connect_args={"check_same_thread": False, "cached_statements": 512},
+    )
+
+    def connected(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver must not begin transactions of its own
+        pragmas = (*_PRAGMAS, "PRAGMA query_only = ON") if read_only else (*_FIRST, *_PRAGMAS)
+        for pragma in pragmas:
+            connection.execute(pragma)
+
+    def begun(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", begun)
+    translate_errors(engine)
+    return engine

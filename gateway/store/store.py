@@ -1,0 +1,126 @@
+"""The store: transactions over one database, and its durable front door for received messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import ArgumentError
+
+from gateway.errors import StoreError
+from gateway.model.keys import Keys
+from gateway.model.message import Incoming, Stored
+from gateway.ports import QueueLine
+from gateway.store import migrate, operations
+from gateway.store.backend import Backend, Unit
+from gateway.store.cipher import Cipher
+from gateway.store.codes import SqlCodeMaps
+from gateway.store.deliveries import SqlDeliveries
+from gateway.store.faults import pool_errors
+from gateway.store.intake import receive
+from gateway.store.lanes import SqlLanes
+from gateway.store.messages import SqlMessages
+from gateway.store.outbox import SqlOutbox
+from gateway.store.resources import SqlResources
+from gateway.store.worklist import SqlWorkList
+
+
+class SqlTransaction:
+    """One unit of work: everything in it is committed together, or nothing."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+        self.messages = SqlMessages(unit)
+        self.lanes = SqlLanes(unit)
+        self.resources = SqlResources(unit)
+        self.deliveries = SqlDeliveries(unit)
+        self.worklist = SqlWorkList(unit)
+        self.codes = SqlCodeMaps(unit)
+        self.audit = operations.SqlAudit(unit)
+        self.outbox = SqlOutbox(unit)
+        self.breakers = operations.SqlBreakers(unit)
+
+    def feed_queues(self) -> list[QueueLine]:
+        """Return what waits per feed."""
+        return operations.feed_queues(self._unit)
+
+    def recipient_queues(self) -> list[QueueLine]:
+        """Return what waits per recipient."""
+        return operations.recipient_queues(self._unit)
+
+
+class SqlStore:
+    """A database behind the ``Store`` port. Safe from any thread; a transaction belongs to the thread that began it."""
+
+    def __init__(self, backend: Backend, keys: Keys) -> None:
+        self._backend = backend
+        self._keys = keys
+        self._cipher = Cipher(keys)
+
+    def receive(self, batch: Sequence[Incoming]) -> list[Stored]:
+        """Store messages in one durable transaction and say what to answer each, in the same order.
+
+        A crash before it returns leaves either all of the batch or nothing; what was stored unanswered is a repeat
+        when the sender tries again.
+        """
+        with self._backend.turn(urgent=True), pool_errors(), self._backend.writer.begin() as connection:
+            return receive(Unit(connection, self._backend, self._cipher), batch)
+
+    @contextmanager
+    def begin(self, *, write: bool = True) -> Iterator[SqlTransaction]:
+        """Open a transaction; commits when the block ends, rolls back when it raises. Never held across a network."""
+        if write:
+            with self._backend.turn(), pool_errors(), self._backend.writer.begin() as connection:
+                yield SqlTransaction(Unit(connection, self._backend, self._cipher))
+        else:
+            with pool_errors(), self._backend.reader.begin() as connection:
+                yield SqlTransaction(Unit(connection, self._backend, self._cipher))
+
+    def check_schema(self) -> None:
+        """Raise ``SchemaMismatch`` when the database is not of this program's version.
+
+        Raises ``KeysMissing`` when the keys are not those the database was written with.
+        """
+        with pool_errors(), self._backend.reader.begin() as connection:
+            migrate.check(connection)
+            migrate.check_keys(connection, self._keys)
+
+    def upgrade(self) -> None:
+        """Bring the schema up to this program's version, and note by what the keys are recognised again."""
+        with self._backend.turn(), pool_errors(), self._backend.writer.begin() as connection:
+            migrate.upgrade(connection)
+            migrate.note_keys(connection, self._keys)
+
+    def ping(self) -> None:
+        """Make one round trip."""
+        with pool_errors(), self._backend.reader.begin() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self._backend.close()
+
+
+def create_store(url: str, keys: Keys, *, read_only: bool = False) -> SqlStore:
+    """Return the store at a database URL: ``sqlite:///path`` or ``postgresql://user@host/database``.
+
+    A SQLite file is created, and owned by this process until the store is closed. ``read_only`` opens an existing
+    file beside its owner, for commands that only look. Raises ``StoreUnavailable`` when another process owns the
+    file, ``KeysMissing`` without an active encryption key, ``StoreError`` for another kind of URL. A server is first
+    spoken to when something is asked of it.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StoreError("the database URL cannot be read") from None
+    kind = parsed.get_backend_name()
+    if kind == "sqlite" and parsed.database:
+        from gateway.store.sqlite import SqliteBackend
+
+        return SqlStore(SqliteBackend(parsed, read_only=read_only), keys)
+    if kind in {"postgresql", "postgres"}:
+        from gateway.store.postgres import PostgresBackend
+
+        return SqlStore(PostgresBackend(parsed), keys)
+    raise StoreError("the database URL begins with neither sqlite:/// nor postgresql://")

@@ -1,0 +1,135 @@
+"""What waits for a person: gaps and holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, func, select, update
+
+from gateway.model.translation import Gap
+from gateway.ports import GapLine, Hold
+from gateway.store.backend import Unit
+from gateway.store.schema import gap_messages, gaps, holds
+
+_GAP = gaps.c
+_HOLD = holds.c
+_KNOWN = select(_GAP.id, _GAP.mark, _GAP.mapped_at).where(_GAP.mark.in_(bindparam("marks", expanding=True)))
+_FIND_HOLD = select(_HOLD.id).where(
+    _HOLD.kind == bindparam("kind_"),
+    _HOLD.message == bindparam("message_"),
+    _HOLD.resource == bindparam("resource_"),
+)
+
+
+class SqlWorkList:
+    """Gaps and holds of one transaction."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+        self._connection = unit.connection
+        insert = unit.backend.insert
+        self._add_gap = insert(gaps).on_conflict_do_nothing(index_elements=["mark"])
+        self._add_sight = insert(gap_messages).on_conflict_do_nothing(index_elements=["gap", "message"])
+        self._add_hold = insert(holds).on_conflict_do_nothing(index_elements=["kind", "message", "resource"])
+
+    def record_gaps(self, feed: str, message: int, gaps: Iterable[Gap], at: datetime) -> None:
+        """Count gaps, once per message; a mapped gap that shows again is open again.
+
+        The count is one row per sighting: a counter would make every message with the same gap wait for the last.
+        """
+        marked = {self._mark(feed, gap): gap for gap in gaps}
+        if not marked:
+            return
+        known = self._known(marked)
+        missing = [(mark, gap) for mark, gap in marked.items() if mark not in known]
+        if missing:
+            self._connection.execute(self._add_gap, [_gap_row(mark, feed, gap) for mark, gap in sorted(missing)])
+            known = self._known(marked)
+        reopened = sorted(id for id, mapped_at in known.values() if mapped_at is not None)
+        if reopened:
+            self._connection.execute(update(_GAP.id.table).where(_GAP.id.in_(reopened)).values(mapped_at=None))
+        sights = [{"gap": id, "message": message, "seen_at": at} for id, _mapped_at in sorted(known.values())]
+        self._connection.execute(self._add_sight, sights)
+
+    def gaps(self, *, open_only: bool = True) -> list[GapLine]:
+        """Return gaps, most frequent first."""
+        seen = gap_messages.c
+        count = func.count(seen.message)
+        query = (
+            select(
+                gaps, count.label("seen"), func.min(seen.seen_at).label("first"), func.max(seen.seen_at).label("last")
+            )
+            .join(gap_messages, seen.gap == _GAP.id)
+            .group_by(*_GAP)
+            .order_by(count.desc(), _GAP.id)
+        )
+        if open_only:
+            query = query.where(_GAP.mapped_at.is_(None))
+        return [_gap_line(row) for row in self._connection.execute(query)]
+
+    def close_gap(self, gap: int, at: datetime) -> None:
+        """Mark a gap as mapped."""
+        self._connection.execute(update(gaps).where(_GAP.id == gap).values(mapped_at=at))
+
+    def open_hold(self, hold: Hold) -> int:
+        """Open a hold and return its id; the same kind, message and resource is opened once, even when closed since."""
+        row = {
+            "kind": hold.kind,
+            "message": hold.message or 0,
+            "resource": hold.resource,
+            "reason": hold.reason,
+            "opened_at": hold.opened_at,
+        }
+        self._connection.execute(self._add_hold, row)
+        named = {"kind_": hold.kind, "message_": hold.message or 0, "resource_": hold.resource}
+        return int(self._connection.execute(_FIND_HOLD, named).scalar_one())
+
+    def holds(self, *, open_only: bool = True) -> list[Hold]:
+        """Return holds, oldest first."""
+        query = select(holds).order_by(_HOLD.id)
+        if open_only:
+            query = query.where(_HOLD.closed_at.is_(None))
+        return [_hold(row) for row in self._connection.execute(query)]
+
+    def close_hold(self, hold: int, at: datetime) -> None:
+        """Close a hold."""
+        self._connection.execute(update(holds).where(_HOLD.id == hold).values(closed_at=at))
+
+    def _known(self, marked: dict[bytes, Gap]) -> dict[bytes, tuple[int, datetime | None]]:
+        rows = self._connection.execute(_KNOWN, {"marks": list(marked)})
+        return {bytes(row.mark): (row.id, row.mapped_at) for row in rows}
+
+    def _mark(self, feed: str, gap: Gap) -> bytes:
+        return self._unit.cipher.hash("gap", feed, gap.kind, gap.place, gap.code, gap.system, gap.unit)[:16]
+
+
+def _gap_row(mark: bytes, feed: str, gap: Gap) -> dict[str, Any]:
+    return {
+        "mark": mark,
+        "feed": feed,
+        "kind": gap.kind,
+        "place": gap.place,
+        "code": gap.code,
+        "system": gap.system,
+        "unit": gap.unit,
+        "text": gap.text,
+    }
+
+
+def _gap_line(row: Any) -> GapLine:
+    gap = Gap(row.kind, row.place, row.code, system=row.system, unit=row.unit, text=row.text)
+    return GapLine(row.id, row.feed, gap, row.seen, row.first, row.last, mapped_at=row.mapped_at)
+
+
+def _hold(row: Any) -> Hold:
+    return Hold(
+        row.kind,
+        row.reason,
+        message=row.message or None,
+        resource=row.resource,
+        id=row.id,
+        opened_at=row.opened_at,
+        closed_at=row.closed_at,
+    )

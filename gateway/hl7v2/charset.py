@@ -50,8 +50,10 @@ _LOOSE: Final = {re.sub(r"[^A-Z0-9]|UNICODE (?=U)", "", name): codec for name, c
     "UTF8": "utf-8",
     "UNICODEUTF8": "utf-8",
 }
-_NO_LETTERS_BELOW_C0: Final = frozenset({"ascii", "iso8859-1", "iso8859-9", "iso8859-15", "cp1252"})
-_C1 = re.compile(rb"[\x80-\x9f]")
+_WESTERN: Final = frozenset({"ascii", "iso8859-1", "iso8859-9", "iso8859-15", "cp1252"})
+"""Sets without letters at A0 to BF, so that UTF-8 is told from them, and without combining characters."""
+
+_NOT_C1: Final = bytes(byte for byte in range(256) if not 0x80 <= byte <= 0x9F)
 _SINGLE_OR_UTF8: Final = frozenset({"ascii", "utf-8", "cp1252"} | {c for c in CODECS.values() if c.startswith("iso88")})
 _WIDE_SIGNS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -96,7 +98,8 @@ def decode(raw: bytes, *, default: str = "ASCII", windows_1252: bool = False, tr
     codec = _fitting(body, wanted)
     if codec != wanted:
         findings.append(Finding(str(MSH_18), f"the bytes are {_title(codec)}, not {_title(wanted)}"))
-    return Decoded(_normal(body.decode(codec)), codec, declared, tuple(findings))
+    text = body.decode(codec)
+    return Decoded(text if codec in _WESTERN else _normal(text), codec, declared, tuple(findings))
 
 
 def wide_codec(raw: bytes) -> str:
@@ -148,7 +151,7 @@ def _wanted(declared: str, default: str, findings: list[Finding]) -> str:
 
 def _fitting(body: bytes, wanted: str) -> str:
     """Return the codec the bytes really are in: ``wanted`` unless they contradict it."""
-    if _decodes(body, "utf-8") and (wanted in _NO_LETTERS_BELOW_C0 or _decodes_better(body, wanted)):
+    if _decodes(body, "utf-8") and (wanted in _WESTERN or _decodes_better(body, wanted)):
         return "utf-8"
     if wanted in {"iso8859-1", "ascii"}:
         return _western(body, "iso8859-1")
@@ -161,11 +164,16 @@ def _decodes_better(body: bytes, wanted: str) -> bool:
     """Say whether UTF-8 is the better reading of bytes that are valid UTF-8."""
     if wanted in {"utf-8", "utf-16", "utf-32"}:
         return True
-    return wanted.startswith("iso8859") and _C1.search(body) is not None
+    return wanted.startswith("iso8859") and _has_c1(body)
 
 
 def _western(body: bytes, otherwise: str) -> str:
-    return "cp1252" if _C1.search(body) and _decodes(body, "cp1252") else otherwise
+    return "cp1252" if _has_c1(body) and _decodes(body, "cp1252") else otherwise
+
+
+def _has_c1(body: bytes) -> bool:
+    """Say whether there are bytes 80 to 9F, which are control characters in every 8859 set."""
+    return bool(body.translate(None, _NOT_C1))
 
 
 def _decodes(body: bytes, codec: str) -> bool:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Final
 
 from gateway.errors import MessageError, Place, StructureError
-from gateway.hl7v2.field import Field
 from gateway.hl7v2.message import Message, Segment
-from gateway.hl7v2.reference import FieldRule, Item, Resolved, field_rules, resolve
+from gateway.hl7v2.reference import Item, Resolved, SegmentRules, resolve, segment_rules
 from gateway.hl7v2.shapes import Shape, fit
 
 SEQUENCE: Final = "100"
@@ -57,7 +57,7 @@ def check(message: Message) -> list[MessageError]:
         errors += [StructureError("no such segment here", stray.place(), SEQUENCE) for stray in strays]
         errors += _missing(fitted.root, names)
     for segment in message.segments:
-        errors += _fields(segment, reading.version)
+        errors += _fields(segment, reading.version, message.delimiters.repetition)
     return errors
 
 
@@ -78,35 +78,39 @@ def _first_needed(item: Item) -> str:
     return next(_first_needed(child) for child in item.group.items if child.needed)
 
 
-def _fields(segment: Segment, version: str) -> Iterator[MessageError]:
-    for rule in field_rules(version, segment.name) or ():
-        if segment.name == "MSH" and rule.number < 3:
-            continue
-        yield from _field(segment, rule)
-    if segment.name == "OBX":
-        yield from _values(segment, FieldRule(5, False, True, segment.value(2)))
-
-
-def _field(segment: Segment, rule: FieldRule) -> Iterator[MessageError]:
-    valued = segment.repeats(rule.number)
-    if not valued:
-        if rule.required:
-            yield StructureError("the field is required", segment.place(rule.number), REQUIRED)
+def _fields(segment: Segment, version: str, repetition: str) -> Iterator[MessageError]:
+    rules = segment_rules(version, segment.name)
+    if rules is None:
         return
-    if len(valued) > 1 and not rule.repeats:
-        yield StructureError("the field may not repeat", segment.place(rule.number, 2), DATA_TYPE)
-    yield from _values(segment, rule)
+    for number in rules.required:
+        if not segment.repeats(number):
+            yield StructureError("the field is required", segment.place(number), REQUIRED)
+    if repetition and repetition in segment.line:
+        yield from _repeated(segment, rules)
+    for number, right, datatype in _typed(version, segment.name):
+        if segment.raw(number):
+            yield from _values(segment, number, right, datatype)
+    value_type = _SYNTAX.get(segment.value(2)) if segment.name == "OBX" else None
+    if value_type is not None:
+        yield from _values(segment, 5, value_type, segment.value(2))
 
 
-def _values(segment: Segment, rule: FieldRule) -> Iterator[MessageError]:
-    right = _SYNTAX.get(rule.datatype)
-    if right is None:
-        return
-    for number, field in enumerate(segment.all_repeats(rule.number), 1):
-        if _has_value(field) and not right(field.text):
-            words = f"not of data type {rule.datatype}"
-            yield StructureError(words, segment.place(rule.number, number), DATA_TYPE)
+@lru_cache(maxsize=4096)
+def _typed(version: str, segment: str) -> tuple[tuple[int, Callable[[str], object], str], ...]:
+    """Return the fields whose syntax is checked: number, what says that a text is right, data type."""
+    rules = segment_rules(version, segment)
+    typed = rules.typed if rules else ()
+    return tuple((number, _SYNTAX[datatype], datatype) for number, datatype in typed if datatype in _SYNTAX)
 
 
-def _has_value(field: Field) -> bool:
-    return bool(field) and bool(field.text)
+def _repeated(segment: Segment, rules: SegmentRules) -> Iterator[MessageError]:
+    for number in segment.valued():
+        if number in rules.single and len(segment.repeats(number)) > 1:
+            yield StructureError("the field may not repeat", segment.place(number, 2), DATA_TYPE)
+
+
+def _values(segment: Segment, number: int, right: Callable[[str], object], datatype: str) -> Iterator[MessageError]:
+    for repetition, field in enumerate(segment.all_repeats(number), 1):
+        text = field.text
+        if text and not right(text):
+            yield StructureError(f"not of data type {datatype}", segment.place(number, repetition), DATA_TYPE)

@@ -13,24 +13,55 @@ from functools import lru_cache
 from gateway.hl7v2.delimiters import Delimiters
 from gateway.hl7v2.escapes import unescaper
 
-_NULL = '""'
+NULL = '""'
+"""What a sender writes to say that a value is no longer so."""
+
 _BLANKS = " \t"
 
 
 class Syntax:
     """How the fields of a message are cut and read: its delimiters and the function that resolves its escapes."""
 
-    __slots__ = ("_charset", "_nested", "component", "delimiters", "nothing", "repetition", "subcomponent", "unescape")
+    __slots__ = (
+        "_charset",
+        "_nested",
+        "component",
+        "delimiters",
+        "escape",
+        "nothing",
+        "repetition",
+        "subcomponent",
+        "unescape",
+    )
 
     def __init__(self, delimiters: Delimiters, charset: str, component: str, subcomponent: str) -> None:
         self.delimiters = delimiters
         self.repetition = delimiters.repetition
         self.component = component
         self.subcomponent = subcomponent
+        self.escape = delimiters.escape
         self.nothing = _BLANKS + component + subcomponent
         self.unescape: Callable[[str], str] = unescaper(delimiters, charset)
         self._charset = charset
         self._nested: Syntax | None = None
+
+    def text(self, raw: str, component: int, subcomponent: int = 1) -> str:
+        """Return the text of a subcomponent of ``raw``, one repetition of a field; ``""`` when absent or null."""
+        separator = self.component
+        if separator and separator in raw:
+            parts = raw.split(separator, component)
+            raw = parts[component - 1] if component <= len(parts) else ""
+        elif component > 1:
+            return ""
+        separator = self.subcomponent
+        if separator and separator in raw:
+            parts = raw.split(separator, subcomponent)
+            raw = parts[subcomponent - 1] if subcomponent <= len(parts) else ""
+        elif subcomponent > 1:
+            return ""
+        if raw == NULL:
+            return ""
+        return (self.unescape(raw) if self.escape and self.escape in raw else raw).strip(_BLANKS)
 
     def nested(self) -> Syntax:
         """Return the syntax inside a component: its subcomponents read as components."""
@@ -48,12 +79,11 @@ def syntax_of(delimiters: Delimiters, charset: str) -> Syntax:
 class Field:
     """One repetition of a field. Immutable; true when valued, and a null (``""``) is valued."""
 
-    __slots__ = ("_parts", "_syntax", "raw")
+    __slots__ = ("_syntax", "raw")
 
     def __init__(self, raw: str, syntax: Syntax) -> None:
         self.raw = raw
         self._syntax = syntax
-        self._parts: list[str] | None = None
 
     def __bool__(self) -> bool:
         return bool(self.raw) and bool(self.raw.strip(self._syntax.nothing))
@@ -70,27 +100,20 @@ class Field:
     @property
     def is_null(self) -> bool:
         """Whether the sender says that the value is no longer so (``""``), rather than nothing at all."""
-        return self.raw == _NULL
+        return self.raw == NULL
 
     @property
     def text(self) -> str:
         """Component 1, subcomponent 1."""
-        return self.subcomponent(1, 1)
+        return self._syntax.text(self.raw, 1)
 
     def component(self, n: int) -> str:
         """Return the text of component ``n`` (its first subcomponent); ``""`` when absent or null."""
-        return self.subcomponent(n, 1)
+        return self._syntax.text(self.raw, n)
 
     def subcomponent(self, n: int, m: int) -> str:
         """Return the text of subcomponent ``m`` of component ``n``; ``""`` when absent or null."""
-        raw = self._part(n)
-        separator = self._syntax.subcomponent
-        if separator and separator in raw:
-            parts = raw.split(separator)
-            raw = parts[m - 1] if m <= len(parts) else ""
-        elif m > 1:
-            return ""
-        return "" if raw == _NULL else self._syntax.unescape(raw).strip(_BLANKS)
+        return self._syntax.text(self.raw, n, m)
 
     def nested(self, n: int) -> Field:
         """Return component ``n`` seen as a field: its subcomponents become components."""
@@ -111,16 +134,12 @@ class Field:
     @property
     def verbatim(self) -> str:
         """The whole field with escapes resolved and delimiters kept as sent, so that ``10^9/L`` stays one text."""
-        return "" if self.raw == _NULL else self._syntax.unescape(self.raw)
+        return "" if self.raw == NULL else self._syntax.unescape(self.raw)
 
     def _split(self) -> list[str]:
-        if self._parts is None:
-            separator = self._syntax.component
-            self._parts = self.raw.split(separator) if separator else [self.raw]
-        return self._parts
+        separator = self._syntax.component
+        return self.raw.split(separator) if separator else [self.raw]
 
     def _part(self, n: int) -> str:
-        parts = self._parts
-        if parts is None:
-            parts = self._split()
+        parts = self._split()
         return parts[n - 1] if n <= len(parts) else ""

@@ -73,7 +73,16 @@ class Segment:
 
     def value(self, n: int, component: int = 1) -> str:
         """Return the text of a component of the first repetition of field ``n``; ``""`` when absent or null."""
-        return self.field(n).component(component) if self.raw(n) else ""
+        fields = self._fields
+        if fields is None:
+            fields = self._cut()
+        raw = fields[n] if 0 < n < len(fields) else ""
+        if not raw or self._is_msh_2(n):
+            return raw
+        syntax = self._syntax
+        if syntax.repetition and syntax.repetition in raw:
+            raw = raw.partition(syntax.repetition)[0]
+        return syntax.text(raw, component)
 
     def valued(self) -> list[int]:
         """Return the numbers of the valued fields, ascending."""
@@ -228,7 +237,7 @@ def _segments(text: str, syntax: Syntax, findings: list[Finding]) -> list[Segmen
     counts: dict[str, int] = {}
     for line in text.split("\r"):
         name = line[:3]
-        if (line[3:4] == separator or len(line) == 3) and is_name(name):
+        if (line[3:4] == separator or len(line) == 3) and (name in counts or is_name(name)):
             counts[name] = sequence = counts.get(name, 0) + 1
             segments.append(Segment(name, line, len(segments) + 1, sequence, syntax))
         elif line.strip(_AROUND):

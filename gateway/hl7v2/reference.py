@@ -69,13 +69,15 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class FieldRule:
-    """What the standard says of a field: its number, whether it must be valued and may repeat, its data type."""
+class SegmentRules:
+    """What the standard says of a segment's fields, by number: ``required``, ``single`` (may not repeat), ``typed``.
 
-    number: int
-    required: bool
-    repeats: bool
-    datatype: str
+    ``typed`` holds every field with its data type.
+    """
+
+    required: tuple[int, ...]
+    single: frozenset[int]
+    typed: tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,17 +147,17 @@ def resolve(kind: str, event: str, stated: str, version: str) -> Resolved:
 
 
 @lru_cache(maxsize=4096)
-def field_rules(version: str, segment: str) -> tuple[FieldRule, ...] | None:
+def segment_rules(version: str, segment: str) -> SegmentRules | None:
     """Return the rules of the fields of a segment in a version; None when the version has no such segment."""
     reference = _library(version).SEGMENTS.get(segment)
     if reference is None:
         return None
-    rules = []
-    for name, field, (least, most), _ in reference[1]:
-        number = int(name.partition("_")[2])
-        required = least > 0 and (segment, number) not in _CONDITIONAL
-        rules.append(FieldRule(number, required, most != 1, field[2] or ""))
-    return tuple(rules)
+    fields = [(int(name.partition("_")[2]), field, least, most) for name, field, (least, most), _ in reference[1]]
+    return SegmentRules(
+        tuple(n for n, _, least, _ in fields if least > 0 and (segment, n) not in _CONDITIONAL),
+        frozenset(n for n, _, _, most in fields if most == 1),
+        tuple((n, field[2] or "") for n, field, _, _ in fields),
+    )
 
 
 def _known(name: str) -> bool:

@@ -12,7 +12,7 @@ from gateway.errors import Place
 from gateway.hl7v2.charset import wide_codec
 from gateway.model.translation import Finding
 
-_HEADER = re.compile(rb"(?:(?<=[\r\n\x0b\x1c])|\A)[ \t]*(MSH|FHS|BHS|BTS|FTS)(?=[^A-Za-z0-9\s]|[\r\n]|\Z)")
+_HEADER = re.compile(rb"[\r\n\x0b\x1c][ \t]*(MSH|FHS|BHS|BTS|FTS)(?=[^A-Za-z0-9\s]|[\r\n]|\Z)")
 _LINE_ENDS = b"\r\n\x0b\x1c\x1a\x00"
 _BLANK = b" \t" + _LINE_ENDS
 
@@ -134,6 +134,7 @@ def _split(raw: bytes) -> Parts:
 
 def _chunks(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield (name, bytes up to the next header); the name of what stands before the first header is empty."""
+    raw = b"\r" + raw
     found = list(_HEADER.finditer(raw))
     starts = [match.start(1) for match in found]
     yield b"", raw[: starts[0] if starts else len(raw)]

@@ -247,17 +247,16 @@ class Deliveries(Protocol):
     def attempts(self, delivery: int, limit: int | None = None) -> list[Attempt]:
         """Return a cursor's attempts, oldest first."""
 
-    def held(self, delivery: int, resources: Iterable[str] | None = None) -> dict[str, ManifestEntry]:
-        """Return what the view holds or may hold of this patient, of these resources when given.
+    def held(self, delivery: int) -> dict[str, ManifestEntry]:
+        """Return what the view holds or may hold of this patient.
 
-        Internal resource id -> newest entry carried by an accepted or unknown attempt (``certain`` says which).
+        Internal resource id -> newest entry carried by an accepted or unknown attempt.
         """
 
-    def replay(self, delivery: int, now: datetime, *, from_change: int | None = None, again: bool = True) -> None:
+    def replay(self, delivery: int, now: datetime, *, from_change: int | None = None) -> None:
         """Make a cursor due again from a change number (None: from where it stands) with fresh attempts.
 
-        ``again``: what the view holds already is sent once more (``again_upto`` becomes ``planned``); False for a
-        backfill, which sends only what the view does not hold as it stands.
+        ``from_change=BACKFILL`` sends only what the view does not hold already.
         """
 
     def shared_held(self, view: View) -> dict[str, int]:

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
+
+
+BACKFILL: Final = -1
+"""``Delivery.sent`` of a cursor that begins again because its view may see more: it sends what the view lacks.
+
+One that begins again at 0 (a replay that a person asked for, a changed recipient file) sends everything once more.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +43,9 @@ class Delivery:
 
     ``sent`` is the highest change number settled, ``planned`` the highest that concerns the view. While an attempt
     may have arrived (``Unknown``), ``window`` fixes the upper end and ``number`` stays, so that the repeat carries
-    the same delivery id. ``again_upto``: a person asked for a replay; changes up to it are sent even where the view
-    holds them already. Times are UTC.
+    the same delivery id. Times are UTC.
+
+    ``sent`` is ``BACKFILL`` while what the view holds already need not be sent again.
     """
 
     id: int
@@ -53,7 +61,6 @@ class Delivery:
     first_failed_at: datetime | None = None
     lease_until: datetime | None = None
     detail: str = ""
-    again_upto: int = 0
 
     @property
     def delivery_id(self) -> str:
@@ -85,7 +92,6 @@ class Released:
     version: int
     change: int
     shared: bool = False
-    digest: str = ""
 
     @property
     def reference(self) -> str:
@@ -127,7 +133,7 @@ class Packed:
     def manifest(self) -> tuple[ManifestEntry, ...]:
         """What the attempt carries, for its row."""
         entries = self.package.entries if self.package else ()
-        return tuple(ManifestEntry(e.type, e.resource, e.version, e.kind, e.digest) for e in entries)
+        return tuple(ManifestEntry(e.type, e.resource, e.version, e.kind) for e in entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,18 +180,12 @@ Outcome = Accepted | Refused | Deferred | Unknown
 
 @dataclass(frozen=True, slots=True)
 class ManifestEntry:
-    """What an attempt carried of one resource: for ``explain``, ``disclosures`` and retractions.
-
-    ``digest`` is of the released body (``""``: not known). ``certain`` is False where the attempt's outcome was
-    ``unknown``; it is filled on reading.
-    """
+    """What an attempt carried of one resource: for ``explain``, ``disclosures`` and retractions."""
 
     type: str
     resource: str
     version: int
     kind: ChangeKind
-    digest: str = ""
-    certain: bool = True
 
 
 @dataclass(frozen=True, slots=True)

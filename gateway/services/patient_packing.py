@@ -1,0 +1,246 @@
+"""Packing the cursor of a view and a patient: what leaves, what is taken back, what the view has already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final
+
+from gateway.fhir import codec
+from gateway.model.delivery import BACKFILL, ChangeKind, Delivery, ManifestEntry, Packed, Released
+from gateway.model.resource import ResourceVersion
+from gateway.model.study import Subject
+from gateway.ports import Transaction
+from gateway.release.consent import NOT_REGISTERED, never_valid
+from gateway.release.decision import Let, Withheld
+from gateway.release.policy import SHARED, Policy, Rights
+from gateway.release.release import permitted, release, shaped
+from gateway.release.retraction import WRONG, holds_wrongly, retraction
+from gateway.services.packing import Packing
+from gateway.services.subjects import Standing, subjects_of
+
+MANY: Final = 20
+"""Changes from which on asking what the view holds costs little beside them."""
+
+
+class PatientPacking(Packing):
+    """The cursor of a view and a patient."""
+
+    def __init__(self, tx: Transaction, rights: Rights, delivery: Delivery, now: datetime, policy: Policy) -> None:
+        super().__init__(tx, rights, delivery, now)
+        self.policy = policy
+        self.standing: Standing = subjects_of(tx, delivery.patient, policy)
+        self.subject: Subject | None = self.standing.subjects.get(rights.study.id)
+        self.changes: dict[str, list[ResourceVersion]] = {}
+        self.carried: dict[str, Released] = {}
+        self.upto = delivery.planned
+        self.review = True
+        self._bodies: dict[int, dict[str, Any]] = {}
+        self._decided: dict[str, bool] = {}
+
+    def packed(self, limit: int) -> Packed:
+        """Pack the changes up to ``limit``."""
+        changes, more = self._owed(limit)
+        self.upto = changes[-1].change if more else limit
+        self.review = self.delivery.sent <= 0 or len(changes) > MANY or any(map(self._entitles, changes))
+        for version in changes:
+            self.changes.setdefault(version.id, []).append(version)
+        if not self.rights.every_version:
+            self.read_ahead(changes, [self.body(version) for version in changes])
+        for id in list(self.changes):
+            self.decide(id)
+        if self.review:
+            self._review()
+        return self.finish(self.upto, more=more)
+
+    def _entitles(self, version: ResourceVersion) -> bool:
+        """Whether a change may have changed what the view may see of everything else."""
+        return version.type in ("ResearchSubject", "Consent") or version.id in self.standing.merged
+
+    def _owed(self, limit: int) -> tuple[Sequence[ResourceVersion], bool]:
+        batch = self.rights.recipient.batch
+        changes = self.tx.resources.of_patient(
+            self.delivery.patient,
+            after=self.delivery.sent,
+            upto=limit,
+            every_version=self.rights.every_version,
+            limit=batch + 1,
+        )
+        return changes[:batch], len(changes) > batch
+
+    def body(self, version: ResourceVersion) -> dict[str, Any]:
+        """Return a version's decoded body."""
+        if version.change not in self._bodies:
+            self._bodies[version.change] = codec.decode(version.body)
+        return self._bodies[version.change]
+
+    @cached_property
+    def held(self) -> dict[str, ManifestEntry]:
+        """What the view holds, or may hold, of the patient and of the patients merged into it."""
+        held: dict[str, ManifestEntry] = {}
+        for delivery in self._cursors:
+            held |= self.tx.deliveries.held(delivery)
+        return held
+
+    @cached_property
+    def accepted(self) -> dict[str, ManifestEntry]:
+        """What the view certainly holds as the attempt carried it: no later attempt left it open."""
+        accepted: dict[str, ManifestEntry] = {}
+        for delivery in self._cursors:
+            for attempt in self.tx.deliveries.attempts(delivery):
+                for entry in attempt.manifest:
+                    if attempt.outcome == "accepted":
+                        accepted[entry.resource] = entry
+                    elif attempt.outcome == "unknown":
+                        accepted.pop(entry.resource, None)
+        return accepted
+
+    @cached_property
+    def _cursors(self) -> list[int]:
+        merged = [self.tx.deliveries.of_view(self.delivery.view, patient) for patient in self.standing.merged]
+        return [*(cursor.id for cursor in merged if cursor is not None), self.delivery.id]
+
+    def holding(self, version: ResourceVersion) -> ManifestEntry | None:
+        """Return what the view holds of a resource: nothing, when this is news to a cursor that owes news alone."""
+        if version.version == 1 and not self.review:
+            return None
+        entry = self.held.get(version.id)
+        return None if entry is None or entry.kind is ChangeKind.RETRACTED else entry
+
+    # --- deciding ---------------------------------------------------------------------------------------------------
+
+    def decide(self, id: str) -> bool:
+        """Decide on the owed versions of a resource, in order; return whether the view has it afterwards."""
+        if id not in self._decided:
+            self._decided[id] = True
+            for version in self.changes[id]:
+                self._decided[id] = self._decide(version)
+        return self._decided[id]
+
+    def _decide(self, version: ResourceVersion) -> bool:
+        body = self.body(version)
+        decision = release(version, body, self.rights, self.subject, self.now, reachable=self.reachable)
+        if isinstance(decision, Withheld):
+            self.withheld[decision.rule] += 1
+            return self._withheld(version, decision, self.subject)
+        return self._let(version, decision)
+
+    def _let(self, version: ResourceVersion, let: Let) -> bool:
+        held, carried = self.holding(version), self.carried.get(version.id)
+        known = carried.kind is not ChangeKind.RETRACTED if carried else held is not None
+        if let.body.get("status") == "entered-in-error" and not known:
+            self.withheld["entered-in-error"] += 1
+            return False
+        if self._has_it(version, let, held, carried):
+            return True
+        kind = ChangeKind.UPDATED if known else ChangeKind.CREATED
+        if carried is None and held is not None and self._repeated(version, held):
+            kind = held.kind
+        self.add(version, let, kind)
+        self.carried[version.id] = self.entries[-1]
+        return True
+
+    def _repeated(self, version: ResourceVersion, held: ManifestEntry) -> bool:
+        """Whether an earlier attempt at this window carried this very version: the repeat says the same."""
+        return self.delivery.window is not None and held.version == version.version
+
+    def _has_it(self, version: ResourceVersion, let: Let, held: ManifestEntry | None, carried: Released | None) -> bool:
+        """Whether the view certainly holds these very words already, or went past this version."""
+        if carried is not None:
+            return carried.body == let.body
+        if held is None or self.delivery.sent == 0:
+            return False
+        if held.version >= version.version or self.delivery.sent == BACKFILL:
+            sure = self.accepted.get(version.id)
+            if sure is None or sure.version != held.version:
+                return False
+        if held.version >= version.version:
+            return True
+        return self._words_of(version, held) == let.body
+
+    def _words_of(self, version: ResourceVersion, held: ManifestEntry) -> dict[str, Any] | None:
+        """Return what the view was told of the version it holds; None where that may not have arrived."""
+        before = self._stored(version.id, held.version)
+        if before is None or (self.delivery.sent >= 0 and before.change > self.delivery.sent):
+            return None
+        told = shaped(before, self.body(before), self.rights, self.subject, self.reachable)
+        return told.body if isinstance(told, Let) else None
+
+    def _stored(self, id: str, number: int) -> ResourceVersion | None:
+        return next((each for each in self.tx.resources.versions(id) if each.version == number), None)
+
+    def _withheld(self, version: ResourceVersion, withheld: Withheld, subject: Subject | None) -> bool:
+        held = self.holding(version)
+        if version.id in self.carried:
+            return self.carried[version.id].kind is not ChangeKind.RETRACTED
+        if held is None:
+            return False
+        if not self._must_retract(version, withheld, held, subject):
+            return True
+        public, body = retraction(version, self.rights)
+        entry = Released(version.type, public, body, ChangeKind.RETRACTED, version.id, version.version, version.change)
+        self.entries.append(entry)
+        self.carried[version.id] = entry
+        return False
+
+    def _must_retract(
+        self, version: ResourceVersion, withheld: Withheld, held: ManifestEntry, subject: Subject | None
+    ) -> bool:
+        """Withdrawal is prospective: only what the view should never have held, or holds wrongly, is taken back."""
+        if withheld.rule in WRONG or (withheld.rule, withheld.detail) == ("status", NOT_REGISTERED):
+            return True
+        if withheld.rule == "consent" and (subject is None or never_valid(subject, self.rights.recipient)):
+            return True
+        if withheld.rule == "held" or held.version >= version.version:
+            return False
+        before = self._stored(version.id, held.version)
+        return before is not None and holds_wrongly(self.body(before), self.body(version))
+
+    # --- what is referred to ----------------------------------------------------------------------------------------
+
+    def reach_own(self, version: ResourceVersion) -> bool:
+        """Whether the view has a resource of the patient, or gets it in this package."""
+        if version.patient != self.delivery.patient:
+            return False
+        if version.id in self.changes:
+            return self.decide(version.id)
+        if self.review and self.holding(version) is not None:
+            return True
+        if version.change <= self.delivery.sent and not self.review:
+            # A cursor that owes news alone has sent all it may have: what widens an entitlement sets it back.
+            return permitted(version, self.body(version), self.rights, self.subject, self.now) is None
+        early = self._as_of(version)
+        if early is None:
+            return False
+        self.changes[version.id] = [early]
+        return self.decide(version.id)
+
+    def _as_of(self, version: ResourceVersion) -> ResourceVersion | None:
+        """Return the version that a recipient of every version may have at this point of its stream."""
+        if version.change <= self.upto or not self.rights.every_version:
+            return version
+        earlier = [each for each in self.tx.resources.versions(version.id) if each.change <= self.upto]
+        return earlier[-1] if earlier else None
+
+    # --- what the view holds already --------------------------------------------------------------------------------
+
+    def _review(self) -> None:
+        """Take back what the view holds and must not, though it did not change itself."""
+        ids = [
+            id
+            for id, entry in self.held.items()
+            if id not in self._decided and entry.kind is not ChangeKind.RETRACTED and entry.type not in SHARED
+        ]
+        if not ids:
+            return
+        for version in self.tx.resources.heads(ids).values():
+            subject = self._subject_of(version.patient)
+            withheld = permitted(version, self.body(version), self.rights, subject, self.now)
+            if withheld is not None:
+                self._withheld(version, withheld, subject)
+
+    def _subject_of(self, patient: str) -> Subject | None:
+        if patient == self.delivery.patient:
+            return self.subject
+        return subjects_of(self.tx, patient, self.policy).subjects.get(self.rights.study.id)

@@ -1,0 +1,202 @@
+"""Planning: which views does a change concern, and which of them may now see what they could not before.
+
+Nothing is decided here about what leaves: that is for the moment of sending (``gateway.services.package``). A patient
+who is in no study owes nothing to anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from gateway.model.delivery import BACKFILL, View
+from gateway.model.resource import ResourceVersion
+from gateway.model.study import Subject
+from gateway.ports import AuditEvent, Clock, Transaction
+from gateway.release.consent import Entitlement, entitlement
+from gateway.release.decision import Withheld
+from gateway.release.policy import SHARED, Policy, Rights
+from gateway.services.subjects import ENTITLING, standing
+
+Due = dict[tuple[View, str], int]
+
+FILE: Final = "recipient file"
+"""The action of the audit line that says under which file a recipient's views were planned last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a transaction's changes come to.
+
+    ``due``: (view, patient) -> the newest change that concerns it; patient ``""`` is the study-level cursor.
+    ``backfill``: the cursors to begin again, because data stored earlier may leave now.
+    """
+
+    due: Due = field(default_factory=dict)
+    backfill: set[tuple[View, str]] = field(default_factory=set)
+
+    def owe(self, view: View, patient: str, change: int) -> None:
+        """Note that a view is owed up to a change."""
+        self.due[view, patient] = max(change, self.due.get((view, patient), 0))
+
+
+class Planner:
+    """Plans inside the transaction that wrote the changes; ``gateway.services.translate`` calls it."""
+
+    def __init__(self, policy: Policy, clock: Clock) -> None:
+        self._policy = policy
+        self._clock = clock
+
+    def __call__(self, tx: Transaction, changed: Sequence[ResourceVersion], *, lost: Iterable[str] = ()) -> Plan:
+        """Plan these changes and note it. ``lost``: patients from whom resources were taken (an unlink)."""
+        now = self._clock()
+        made = plan(tx, changed, self._policy, now, lost=lost)
+        apply(tx, made, now)
+        return made
+
+
+def plan(
+    tx: Transaction,
+    changed: Sequence[ResourceVersion],
+    policy: Policy,
+    now: datetime,
+    *,
+    lost: Iterable[str] = (),
+) -> Plan:
+    """Return which cursors these changes concern. The versions carry their change numbers."""
+    made = Plan()
+    _plan_shared(tx, [version for version in changed if not version.patient], policy, made)
+    newest: dict[str, int] = {}
+    for version in changed:
+        if version.patient:
+            newest[version.patient] = max(version.change, newest.get(version.patient, 0))
+    subjects = tx.resources.of_type("ResearchSubject", patients=newest) if newest else []
+    for patient in {subject.patient for subject in subjects}:
+        _plan_patient(tx, patient, newest[patient], changed, policy, now, made)
+    highest = max((version.change for version in changed), default=0)
+    for patient in lost:
+        _plan_again(tx, patient, highest, policy, made)
+    return made
+
+
+def apply(tx: Transaction, made: Plan, now: datetime) -> None:
+    """Note a plan: raise the cursors, and set back those that may now send more."""
+    tx.deliveries.plan(made.due, now)
+    for view, patient in sorted(made.backfill, key=lambda each: (each[0].recipient, each[0].study, each[1])):
+        cursor = tx.deliveries.of_view(view, patient)
+        if cursor is not None and (cursor.sent > 0 or cursor.lease_until is not None):
+            tx.deliveries.replay(cursor.id, now, from_change=BACKFILL)
+
+
+def _plan_patient(
+    tx: Transaction,
+    patient: str,
+    change: int,
+    changed: Sequence[ResourceVersion],
+    policy: Policy,
+    now: datetime,
+    made: Plan,
+) -> None:
+    versions = tx.resources.of_patient(patient, types=ENTITLING)
+    after = standing(versions, patient, policy)
+    entitling = [each for each in changed if each.patient == patient and each.type in ("ResearchSubject", "Consent")]
+    merged = any(each.patient == patient and each.id in after.merged for each in changed)
+    before = standing(_before(tx, versions, entitling), patient, policy) if entitling else after
+    for study, subject in after.subjects.items():
+        for rights in policy.of_study(study):
+            made.owe(rights.view, patient, change)
+            if merged or _widened(before.subjects.get(study), subject, rights, now):
+                made.backfill.add((rights.view, patient))
+
+
+def _before(
+    tx: Transaction, versions: Iterable[ResourceVersion], changed: Sequence[ResourceVersion]
+) -> list[ResourceVersion]:
+    """Return the entitling versions as they were before these changes."""
+    first: dict[str, int] = {}
+    for version in changed:
+        first[version.id] = min(version.version, first.get(version.id, version.version))
+    earlier = []
+    for id, number in first.items():
+        if number > 1:
+            earlier += [each for each in tx.resources.versions(id) if each.version == number - 1]
+    return [version for version in versions if version.id not in first] + earlier
+
+
+def _widened(before: Subject | None, after: Subject, rights: Rights, now: datetime) -> bool:
+    """Whether data stored earlier may leave now that could not before."""
+    new = entitlement(after, rights.recipient, now)
+    if isinstance(new, Withheld):
+        return False
+    old: Entitlement | Withheld = entitlement(before, rights.recipient, now)
+    return new.wider_than(old)
+
+
+def _plan_again(tx: Transaction, patient: str, change: int, policy: Policy, made: Plan) -> None:
+    for view in policy.views:
+        if tx.deliveries.of_view(view, patient) is not None:
+            made.owe(view, patient, change)
+            made.backfill.add((view, patient))
+
+
+def _plan_shared(tx: Transaction, changed: Sequence[ResourceVersion], policy: Policy, made: Plan) -> None:
+    """A study concerns its own views; another shared resource the views that hold an earlier version of it."""
+    for version in changed:
+        study = policy.study_of(version.id)
+        for rights in policy.of_study(study.id) if study else ():
+            if version.type in rights.types:
+                made.owe(rights.view, "", version.change)
+    corrected = {version.id: version for version in changed if version.version > 1 and version.type in SHARED}
+    if not corrected:
+        return
+    for view in policy.views:
+        for id in tx.deliveries.shared_held(view).keys() & corrected.keys():
+            made.owe(view, "", corrected[id].change)
+
+
+# --- recipient files ------------------------------------------------------------------------------------------------
+
+
+def replan(tx: Transaction, policy: Policy, now: datetime) -> list[str]:
+    """Plan everything of the studies of recipients that are new or whose file changed; return their ids.
+
+    The digest of the file a recipient was planned under last stands in the audit trail. What a view holds is sent once
+    more where the file changed: its form may have.
+    """
+    changed = [id for id in policy.recipients if _known_digest(tx, id) != policy.digest(id)]
+    if not changed:
+        return []
+    highest = tx.resources.highest_change()
+    patients = _patients_by_study(tx, policy)
+    for recipient in changed:
+        due: Due = {}
+        for view in (view for view in policy.views if view.recipient == recipient):
+            due |= {(view, patient): highest for patient in ("", *patients.get(view.study, ()))}
+        if highest:
+            _owe_all(tx, due, now)
+        tx.audit.write([AuditEvent(now, FILE, "gateway", f"recipient/{recipient}", policy.digest(recipient))])
+    return changed
+
+
+def _known_digest(tx: Transaction, recipient: str) -> str:
+    events = tx.audit.find(subject=f"recipient/{recipient}", action=FILE, limit=1)
+    return events[0].detail if events else ""
+
+
+def _owe_all(tx: Transaction, due: Mapping[tuple[View, str], int], now: datetime) -> None:
+    tx.deliveries.plan(due, now)
+    for view, patient in due:
+        cursor = tx.deliveries.of_view(view, patient)
+        if cursor is not None and cursor.sent != 0:
+            tx.deliveries.replay(cursor.id, now, from_change=0)
+
+
+def _patients_by_study(tx: Transaction, policy: Policy) -> dict[str, set[str]]:
+    versions = tx.resources.of_type("ResearchSubject")
+    found: dict[str, set[str]] = {}
+    for version in versions:
+        for study in standing([version], version.patient, policy).subjects:
+            found.setdefault(study, set()).add(version.patient)
+    return found

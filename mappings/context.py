@@ -6,7 +6,7 @@ gaps, findings, holds. Message rules open a ``Draft`` per resource; the translat
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from gateway.errors import Place
 from gateway.hl7v2.message import Message, Segment
 from gateway.model.identity import resource_id
 from gateway.model.site import Site
-from gateway.model.translation import Finding, Gap, PatientKey, PatientLink, Trace
+from gateway.model.translation import Finding, Gap, PatientKey, PatientLink, Statement, Trace
 
 
 @dataclass(slots=True)
@@ -33,6 +33,8 @@ class Draft:
     patient: str = ""
     removes: set[str] = field(default_factory=set)
     held: str = ""
+    stated: dict[str, Statement] = field(default_factory=dict, repr=False)
+    """Feed -> the finished statement, where the draft is kept for later messages (``Context.share``)."""
 
     @property
     def reference(self) -> dict[str, Any]:
@@ -42,6 +44,11 @@ class Draft:
     def hold(self, reason: str) -> None:
         """Keep the resource back until a person has looked; the first reason stays."""
         self.held = self.held or reason
+
+
+def shared_draft(resource_type: str, id: str) -> Draft:
+    """Return an empty draft of a resource that belongs to no patient."""
+    return Draft(resource_type, id, {"resourceType": resource_type, "id": id})
 
 
 @dataclass(slots=True)
@@ -89,17 +96,44 @@ class Context:
             found = self.memo[key] = resource_id(self.id_key, resource_type, *business)
         return found
 
-    def draft(self, resource_type: str, id: str, *, shared: bool = False) -> Draft:
-        """Open a resource, or return the one this message opened already under that id.
-
-        It belongs to ``patient`` unless it is ``shared``.
-        """
+    def draft(self, resource_type: str, id: str) -> Draft:
+        """Open a resource of the context's patient, or return the one this message opened already under that id."""
         key = (resource_type, id)
         found = self.drafts.get(key)
         if found is None:
             body = {"resourceType": resource_type, "id": id}
-            found = self.drafts[key] = Draft(resource_type, id, body, "" if shared else self.patient)
+            found = self.drafts[key] = Draft(resource_type, id, body, self.patient)
         return found
+
+    def share(self, key: Hashable, build: Callable[[], Draft | None]) -> dict[str, Any] | None:
+        """State a shared resource (Practitioner, Organization ...) and return a reference to it; None: there is none.
+
+        ``key`` names what ``build`` reads, which must be nothing but the site and that key: what it returns is kept for
+        later messages and never changed again. Of two that a message states under one id the fuller one stays.
+        """
+        kept: tuple[Draft | None, tuple[Gap, ...]] | None = self.cache.get(key)
+        if kept is None:
+            kept = self._build(key, build)
+        draft, gaps = kept
+        for gap in gaps:
+            self.gap(gap.kind, gap.code, system=gap.system, unit=gap.unit, text=gap.text)
+        if draft is None:
+            return None
+        here = (draft.type, draft.id)
+        other = self.drafts.get(here)
+        if other is None or len(draft.body) > len(other.body):
+            self.drafts[here] = draft
+        return draft.reference
+
+    def _build(self, key: Hashable, build: Callable[[], Draft | None]) -> tuple[Draft | None, tuple[Gap, ...]]:
+        gaps, self.gaps, said = self.gaps, {}, len(self.findings)
+        try:
+            kept = (build(), tuple(self.gaps))
+        finally:
+            self.gaps = gaps
+        if len(self.findings) == said:  # a finding names a place of this message: it must be made anew
+            self.cache[key] = kept
+        return kept
 
     # --- what is not a value ----------------------------------------------------------------------------------------
 

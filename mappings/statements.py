@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Final
 
 from gateway.errors import InvalidResource
@@ -17,6 +18,15 @@ Body = Mapping[str, Any]
 
 def statement(draft: Draft, context: Context) -> Statement:
     """Turn a draft into a statement. Raises ``InvalidResource``, its path beginning with the resource type."""
+    if draft.patient:
+        return _made(draft, context)
+    known = draft.stated.get(context.feed)
+    if known is None:
+        known = draft.stated[context.feed] = _made(draft, context)
+    return known
+
+
+def _made(draft: Draft, context: Context) -> Statement:
     body = draft.body
     try:
         check(body)
@@ -30,13 +40,50 @@ def statement(draft: Draft, context: Context) -> Statement:
         id=draft.id,
         body=encode(body),
         patient=draft.patient,
-        removes=tuple(sorted(draft.removes - body.keys())),
+        removes=_removes(draft),
         rank=context.site.rank(context.feed, draft.type),
         code=preferred_code(body),
         date=utc_of(date, context.zone) if date else None,
         status=body.get("status") or "",
         held=draft.held,
     )
+
+
+_VALUES: Final = (
+    *("valueQuantity", "valueCodeableConcept", "valueString", "valueBoolean", "valueInteger", "valueRange"),
+    *("valueRatio", "valueSampledData", "valueTime", "valueDateTime", "valuePeriod", "dataAbsentReason"),
+)
+_EFFECTIVE: Final = ("effectiveDateTime", "effectivePeriod", "effectiveTiming", "effectiveInstant")
+_CHOICES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "Patient": (("deceasedBoolean", "deceasedDateTime"), ("multipleBirthBoolean", "multipleBirthInteger")),
+    "Observation": (_VALUES, _EFFECTIVE),
+    "DiagnosticReport": (_EFFECTIVE,),
+}
+
+
+def ousted(body: Body) -> tuple[str, ...]:
+    """Return the other forms of each choice the resource makes: what an earlier message said in them is no longer so.
+
+    >>> ousted({"resourceType": "Patient", "deceasedDateTime": "2026-01-02"})
+    ('deceasedBoolean',)
+    """
+    groups = _CHOICES.get(body["resourceType"])
+    if groups is None:
+        return ()
+    return _others(groups, tuple(next((element for element in group if element in body), "") for group in groups))
+
+
+@cache
+def _others(groups: tuple[tuple[str, ...], ...], made: tuple[str, ...]) -> tuple[str, ...]:
+    pairs = zip(groups, made, strict=True)
+    return tuple(sorted(element for group, one in pairs if one for element in group if element != one))
+
+
+def _removes(draft: Draft) -> tuple[str, ...]:
+    others = ousted(draft.body)
+    if not draft.removes:
+        return others
+    return tuple(sorted(draft.removes.union(others) - draft.body.keys()))
 
 
 _CODE_ELEMENT: Final = {"Specimen": "type", "Encounter": "class", "Consent": "scope"}

@@ -101,8 +101,8 @@ def concept_of(codings: list[dict[str, str]], text: str) -> dict[str, Any] | Non
 def concept(table_name: str) -> Callable[[Field, Context], dict[str, Any] | None]:
     """Return a converter of a coded field to a ``CodeableConcept`` through a table.
 
-    A code of the table becomes the table's FHIR coding. Any other code travels as it came, with a gap; one sent without
-    a coding system gets one that belongs to this site, since it is not a code of HL7's.
+    A code of the table becomes the table's FHIR coding. Any other code travels as it came, with a gap; one sent as a
+    code of the table, or without a coding system, gets a system that belongs to this site: it is no code of HL7's.
     """
     table = load(table_name)
 
@@ -133,11 +133,12 @@ def through_table(table: Table, found: Field, context: Context) -> dict[str, str
     """Return the coding of the first code of a field: the table's, or the sender's with a gap."""
     code, system = found.component(1), found.component(3)
     uri = system_uri(system, context)
-    target = table.targets.get(code) if uri in {"", table.system} else None
+    of_table = uri in {"", table.system}
+    target = table.targets.get(code) if of_table else None
     if target is not None:
         return target.coding()
     context.gap("table", code, system=uri or table.system, text=found.component(2))
-    made = {"system": uri or context.site.scoped("table", table.number), "code": code}
+    made = {"system": context.site.scoped("table", table.number) if of_table else uri, "code": code}
     if display := found.component(2):
         made["display"] = display
     return made
@@ -146,14 +147,16 @@ def through_table(table: Table, found: Field, context: Context) -> dict[str, str
 def site_concept(number: str) -> Callable[[Field, Context], dict[str, Any] | None]:
     """Return a converter for a user-defined table that HL7 gives no codes for.
 
-    Codes sent without a coding system get one that belongs to this site and the table. They are no gap: there is no
-    standard code they could be.
+    Codes sent without a coding system, or as of that table, get one that belongs to this site and the table. They are
+    no gap: there is no standard code they could be.
     """
+    table = f"{V2_TABLE}{number}"
 
     def convert(found: Field, context: Context) -> dict[str, Any] | None:
         codings, text = codings_of(found, context)
         for made in codings:
-            made.setdefault("system", context.site.scoped("table", number))
+            if made.get("system", table) == table:
+                made["system"] = context.site.scoped("table", number)
         return concept_of(codings, text)
 
     convert.__name__ = f"site_concept({number!r})"

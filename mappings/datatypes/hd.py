@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.hl7v2.message import Field
 from gateway.model.site import Authority
-from mappings.context import Context
+from mappings.context import Context, Draft, shared_draft
 
 
 def authority_of(hd: Field, context: Context) -> Authority | None:
@@ -47,15 +47,19 @@ def hd_organization(hd: Field, context: Context) -> dict[str, Any] | None:
 
     See the v2-to-FHIR map ``HD[Organization]``.
     """
+    return context.share(("hd organization", hd.raw), lambda: _organization(hd, context))
+
+
+def _organization(hd: Field, context: Context) -> Draft | None:
     name, universal, kind = hd.component(1), hd.component(2), hd.component(3).upper()
     if not (name or universal):
         return None
-    draft = context.draft("Organization", context.id("Organization", "hd", name, universal), shared=True)
+    draft = shared_draft("Organization", context.id("Organization", "hd", name, universal))
     draft.body["name"] = name or universal
     prefix = {"ISO": "urn:oid:", "UUID": "urn:uuid:"}.get(kind)
     if universal and prefix:
         draft.body["identifier"] = [{"system": "urn:ietf:rfc:3986", "value": f"{prefix}{universal}"}]
-    return draft.reference
+    return draft
 
 
 def _slug(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gateway.hl7v2.message import Field
-from mappings.context import Context, Draft
+from mappings.context import Context, Draft, shared_draft
 from mappings.datatypes.cx import Identifier, identifier_type
 from mappings.datatypes.hd import hd_system
 from mappings.datatypes.xpn import texts_of
@@ -34,24 +34,18 @@ def xcn_practitioner(found: Field, context: Context) -> dict[str, Any] | None:
 
     See HL7 v2.5.1 2.A.86 and the v2-to-FHIR map ``XCN[Practitioner]``.
     """
-    key = ("xcn", found.raw)
-    if key in context.memo:
-        known: dict[str, Any] | None = context.memo[key]
-        return dict(known) if known else None
+    return context.share(("xcn", found.raw), lambda: _practitioner(found, context))
+
+
+def _practitioner(found: Field, context: Context) -> Draft | None:
     identifier, name = _identifier(found, context), _name(found, context)
-    draft = _practitioner(identifier, name, context)
-    context.memo[key] = draft.reference if draft else None
-    return draft.reference if draft else None
-
-
-def _practitioner(identifier: Identifier | None, name: dict[str, Any], context: Context) -> Draft | None:
     if identifier is not None:
         id = identified(context, "Practitioner", identifier)
     elif name.keys() & {"family", "given"}:
         id = context.id("Practitioner", "name", name.get("family", ""), *name.get("given", ()))
     else:
         return None
-    draft = context.draft("Practitioner", id, shared=True)
+    draft = shared_draft("Practitioner", id)
     if identifier is not None:
         draft.body["identifier"] = [identifier.body]
     if name:
@@ -108,6 +102,10 @@ def xon_organization(found: Field, context: Context) -> dict[str, Any] | None:
 
     See HL7 v2.5.1 2.A.87 and the v2-to-FHIR map ``XON[Organization]``.
     """
+    return context.share(("xon", found.raw), lambda: _organization(found, context))
+
+
+def _organization(found: Field, context: Context) -> Draft | None:
     name, value = found.component(1), found.component(10) or found.component(3)
     if not (name or value):
         return None
@@ -116,12 +114,12 @@ def xon_organization(found: Field, context: Context) -> dict[str, Any] | None:
         id = identified(context, "Organization", identifier)
     else:
         id = context.id("Organization", "name", name)
-    draft = context.draft("Organization", id, shared=True)
+    draft = shared_draft("Organization", id)
     if identifier is not None:
         draft.body["identifier"] = [identifier.body]
     if name:
         draft.body["name"] = name
-    return draft.reference
+    return draft
 
 
 def _organization_identifier(found: Field, value: str, context: Context) -> Identifier:

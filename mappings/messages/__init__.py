@@ -11,19 +11,19 @@ from typing import Final
 
 from gateway.hl7v2.message import Message
 from mappings.context import Context
-from mappings.messages import adt
+from mappings.messages.adt import merge, person, visit
 
 MessageRule = Callable[[Message, Context], None]
 
 RULES: Final[dict[tuple[str, str], MessageRule]] = {
-    ("ADT", "A01"): adt.visit,
-    ("ADT", "A03"): adt.visit,
-    ("ADT", "A04"): adt.visit,
-    ("ADT", "A08"): adt.visit,
-    ("ADT", "A11"): adt.visit,
-    ("ADT", "A28"): adt.person,
-    ("ADT", "A31"): adt.person,
-    ("ADT", "A40"): adt.merge,
+    ("ADT", "A01"): visit,
+    ("ADT", "A03"): visit,
+    ("ADT", "A04"): visit,
+    ("ADT", "A08"): visit,
+    ("ADT", "A11"): visit,
+    ("ADT", "A28"): person,
+    ("ADT", "A31"): person,
+    ("ADT", "A40"): merge,
 }
 """(MSH-9.1, MSH-9.2) -> rule."""
 

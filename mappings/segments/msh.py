@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from gateway.hl7v2.message import Segment
 from gateway.model.names import CONTROL_ID
-from mappings.context import Context
+from mappings.context import Context, Draft, shared_draft
 from mappings.datatypes.hd import hd_organization
 from mappings.rules import Rule, SegmentMap
 
@@ -19,14 +19,18 @@ def sender(msh: Segment, context: Context) -> list[dict[str, Any]]:
 
 
 def _organization(msh: Segment, context: Context) -> dict[str, Any]:
-    site = context.site
-    if site.organization is None:
-        return hd_organization(msh.field(4), context) or {"display": site.name}
-    system, value = site.organization
-    draft = context.draft("Organization", context.common_id("Organization", system, value), shared=True)
+    declared = context.share("site organization", lambda: _site_organization(context))
+    return declared or hd_organization(msh.field(4), context) or {"display": context.site.name}
+
+
+def _site_organization(context: Context) -> Draft | None:
+    if context.site.organization is None:
+        return None
+    system, value = context.site.organization
+    draft = shared_draft("Organization", context.common_id("Organization", system, value))
     draft.body["identifier"] = [{"system": system, "value": value}]
-    draft.body["name"] = site.name
-    return draft.reference
+    draft.body["name"] = context.site.name
+    return draft
 
 
 def source_message(msh: Segment, context: Context) -> list[dict[str, Any]]:

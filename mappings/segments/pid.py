@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from gateway.errors import MappingError
@@ -20,6 +21,7 @@ from mappings.tables import load
 
 _EXTENSION: Final = "http://hl7.org/fhir/StructureDefinition/"
 _LANGUAGES: Final = load("hl70296_language")
+_REGIONAL: Final = re.compile(r"[a-z]{2}-[A-Z]{2}")
 _YES_NO: Final = {"Y": True, "N": False}
 
 
@@ -37,6 +39,8 @@ def addresses(pid: Segment, context: Context) -> list[dict[str, Any]]:
 def language(found: Field, context: Context) -> dict[str, Any] | None:
     """PID-15: FHIR takes languages of BCP 47 only, so one that the table does not know travels as text, with a gap."""
     code = found.component(1)
+    if _REGIONAL.fullmatch(code):
+        return {"language": {"coding": [{"system": "urn:ietf:bcp:47", "code": code}]}}
     target = _LANGUAGES.targets.get(code.lower())
     if target is not None:
         return {"language": {"coding": [target.coding()]}}

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, and_, bindparam, case, func, null, or_, select, text, union_all, update
 
 from gateway.errors import StaleClaim
-from gateway.model.delivery import Attempt, Delivery, DeliveryState, ManifestEntry, View
+from gateway.model.delivery import BACKFILL, Attempt, Delivery, DeliveryState, ManifestEntry, View
 from gateway.store import attempts as kept
 from gateway.store.backend import Unit, chunks
 from gateway.store.schema import IS_DUE, IS_SENDING, breakers, deliveries
@@ -41,30 +41,12 @@ _CLAIM = (
     )
     .returning(deliveries)
 )
+_KEPT: Final = (*("state", "sent", "planned", "window", "number", "attempts", "due_at", "first_failed_at", "detail"),)
+_FREE: Final = {"lease_until": None, "lease_owner": None, "open_attempt": None, "rewind": None}
 _SAVE = (
     update(deliveries)
     .where(_D.id == bindparam("id_"))
-    .values(
-        {
-            name: bindparam(f"{name}_")
-            for name in (
-                "state",
-                "sent",
-                "planned",
-                "window",
-                "number",
-                "attempts",
-                "due_at",
-                "first_failed_at",
-                "lease_until",
-                "lease_owner",
-                "open_attempt",
-                "rewind",
-                "detail",
-            )
-        }
-        | {"published_at": None}
-    )
+    .values({name: bindparam(f"{name}_") for name in (*_KEPT, *_FREE)} | {"published_at": None})
 )
 
 
@@ -152,7 +134,7 @@ class SqlDeliveries:
         values = _settled(delivery, row, attempt)
         if delivery.state is DeliveryState.SENDING:
             values |= {"lease_until": delivery.lease_until or row.lease_until, "lease_owner": owner}
-            values |= {"open_attempt": noted, "rewind": row.rewind}
+            values |= {"open_attempt": noted}
         self._write(delivery.id, values)
 
     def expire(self, now: datetime, owner: str | None = None) -> int:
@@ -205,18 +187,21 @@ class SqlDeliveries:
     def replay(self, delivery: int, now: datetime, *, from_change: int | None = None) -> None:
         """Make a cursor due again from a change number (None: from where it stands) with fresh attempts.
 
-        What comes after ``from_change`` is sent again; what is still owed stays owed. While an attempt is under way
-        the replay begins when that is settled.
+        What comes after ``from_change`` is owed again; what is still owed stays owed. ``from_change=BACKFILL`` sends
+        only what the view does not hold already. While an attempt is under way, and for a backfill while one may have
+        arrived, going back waits until that is settled.
         """
         row = self._connection.execute(_LOCKED, {"id_": delivery}).one_or_none()
         if row is None:
             return
-        back = row.sent if from_change is None else min(from_change, row.sent)
+        back = _further_back(row.sent if from_change is None else from_change, row.rewind)
         if row.state == SENDING:
-            back = back if row.rewind is None else min(back, row.rewind)
-            self._connection.execute(update(deliveries).where(_D.id == delivery).values(rewind=back))
+            leased = {name: getattr(row, name) for name in ("lease_until", "lease_owner", "open_attempt")}
+            self._write(delivery, _values(row) | leased | {"rewind": back})
+        elif row.window is not None and from_change == BACKFILL:
+            self._write(delivery, _values(row) | _fresh(now) | {"rewind": back})
         else:
-            self._write(delivery, _rewound(_values(row), back, now))
+            self._write(delivery, _rewound(_values(row), _further_back(back, row.sent), now))
 
     def shared_held(self, view: View) -> dict[str, int]:
         """Return the shared resources a view holds: internal id -> the change number it holds."""
@@ -239,14 +224,13 @@ class SqlDeliveries:
             kept.interrupt(self._unit, row.open_attempt, now)
         values = _values(row) | {
             "state": DUE,
+            "rewind": row.rewind,
             "window": upto,
             "attempts": row.attempts + 1,
             "due_at": now,
             "first_failed_at": row.first_failed_at or now,
             "detail": "interrupted",
         }
-        if row.rewind is not None:
-            values = _rewound(values, row.rewind, now)
         self._write(row.id, values)
 
     def _write(self, delivery: int, values: dict[str, Any]) -> None:
@@ -283,22 +267,30 @@ def _new(view: View, patient: str, change: int, now: datetime) -> dict[str, Any]
 
 def _values(row: Any) -> dict[str, Any]:
     """Return a row's values as free of any worker."""
-    names = ("state", "sent", "planned", "window", "number", "attempts", "due_at", "first_failed_at", "detail")
-    free = {"lease_until": None, "lease_owner": None, "open_attempt": None, "rewind": None}
-    return {name: getattr(row, name) for name in names} | free
+    return {name: getattr(row, name) for name in _KEPT} | _FREE
 
 
 def _settled(delivery: Delivery, row: Any, attempt: Attempt | None) -> dict[str, Any]:
-    """Return what a settled cursor's row becomes, with what happened to it meanwhile."""
-    values = _values(delivery_row(delivery)) | {"planned": max(row.planned, delivery.planned)}
+    """Return what a cursor's row becomes, with what happened to it while the attempt was under way."""
+    values = {name: getattr(delivery, name) for name in _KEPT} | _FREE
+    values |= {"state": delivery.state.value, "planned": max(row.planned, delivery.planned), "rewind": row.rewind}
     if delivery.state is DeliveryState.SENDING:
         return values
     now = attempt.settled_at if attempt is not None else delivery.due_at or row.due_at
-    if row.rewind is not None:
-        return _rewound(values, min(row.rewind, delivery.sent), now)
+    if row.rewind is not None and delivery.window is None:
+        return _rewound(values, _further_back(row.rewind, delivery.sent), now)
     if delivery.state is DeliveryState.IDLE and values["planned"] > delivery.sent:
         values |= {"state": DUE, "due_at": now}
     return values
+
+
+def _further_back(one: int, other: int | None) -> int:
+    """Return from where both are owed: 0 sends everything once more, so it covers a backfill too."""
+    return one if other is None else 0 if 0 in {one, other} else min(one, other)
+
+
+def _fresh(now: datetime) -> dict[str, Any]:
+    return {"state": DUE, "due_at": now, "attempts": 0, "first_failed_at": None, "detail": ""}
 
 
 def _rewound(values: dict[str, Any], back: int, now: datetime) -> dict[str, Any]:
@@ -306,26 +298,8 @@ def _rewound(values: dict[str, Any], back: int, now: datetime) -> dict[str, Any]
 
     Another window is another delivery id: a receiver that drops repeats must not drop it.
     """
-    again = {"state": DUE, "due_at": now, "attempts": 0, "first_failed_at": None, "detail": ""}
-    if back < values["sent"]:
-        again |= {"sent": back, "window": None, "number": values["number"] + 1}
-    return values | again
-
-
-def delivery_row(delivery: Delivery) -> Any:
-    """Return a delivery as its columns are named and held."""
-    return _Columns(delivery)
-
-
-class _Columns:
-    """A delivery seen as a row."""
-
-    def __init__(self, delivery: Delivery) -> None:
-        self._delivery = delivery
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._delivery, name)
-        return value.value if isinstance(value, DeliveryState) else value
+    begun = {"sent": back, "window": None, "number": values["number"] + 1, "rewind": None}
+    return values | _fresh(now) | begun
 
 
 def _delivery(row: Any) -> Delivery:

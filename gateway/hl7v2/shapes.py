@@ -98,16 +98,23 @@ def _following(names: tuple[str, ...], known: frozenset[str]) -> list[str]:
 
 
 def _choose(stack: list[_Open], name: str, following: str) -> _Move | None:
-    """Return the best move for ``name``; among equals the nearest after which ``following`` fits too."""
-    for moves in (_strict_moves(stack, name, True), _strict_moves(stack, name, False)):
-        candidates = list(moves)
-        for move in candidates:
-            if len(candidates) == 1 or _leads_to(stack, move, following):
-                return move
-        if candidates:
-            return candidates[0]
+    """Return the best move for ``name``, None when it is out of place."""
+    for complete in (True, False):
+        moves = list(_strict_moves(stack, name, complete))
+        if moves:
+            return _best(stack, moves, following)
     beginning = next(_new_beginnings(stack, name), None)
     return beginning or _later_place(stack, name, following)
+
+
+def _best(stack: list[_Open], moves: list[_Move], following: str) -> _Move:
+    """Return the nearest of the moves after which ``following`` fits, best without leaving a group unfinished."""
+    if len(moves) > 1 and following:
+        for complete in (True, False):
+            for move in moves:
+                if _fits(_after(stack, move), following, complete):
+                    return move
+    return moves[0]
 
 
 def _strict_moves(stack: list[_Open], name: str, complete: bool) -> Iterator[_Move]:
@@ -160,7 +167,8 @@ def _later_place(stack: list[_Open], name: str, following: str) -> _Move | None:
         for index, item in enumerate(_later(frame), frame.at + (frame.seen > 0)):
             if name in item.anywhere:
                 move = depth + 1, (index, *_path(item, name, strict=False))
-                return None if _fits(stack, following) and not _leads_to(stack, move, following) else move
+                better_without = _fits(stack, following, False) and not _fits(_after(stack, move), following, False)
+                return None if better_without else move
     return None
 
 
@@ -174,14 +182,15 @@ def _path(item: Item, name: str, *, strict: bool) -> tuple[int, ...]:
     raise AssertionError(name)
 
 
-def _leads_to(stack: list[_Open], move: _Move, following: str) -> bool:
+def _after(stack: list[_Open], move: _Move) -> list[_Open]:
+    """Return what ``stack`` would be after the move."""
     ahead = [_Open(frame.layout, Shape(frame.layout), frame.at, frame.seen) for frame in stack]
     _advance(ahead, move)
-    return _fits(ahead, following)
+    return ahead
 
 
-def _fits(stack: list[_Open], name: str) -> bool:
-    return not name or next(_strict_moves(stack, name, False), None) is not None
+def _fits(stack: list[_Open], name: str, complete: bool) -> bool:
+    return not name or next(_strict_moves(stack, name, complete), None) is not None
 
 
 def _advance(stack: list[_Open], move: _Move) -> None:

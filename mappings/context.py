@@ -96,13 +96,16 @@ class Context:
             found = self.memo[key] = resource_id(self.id_key, resource_type, *business)
         return found
 
-    def draft(self, resource_type: str, id: str) -> Draft:
-        """Open a resource of the context's patient, or return the one this message opened already under that id."""
+    def draft(self, resource_type: str, id: str, *, shared: bool = False) -> Draft:
+        """Open a resource, or return the one this message opened already under that id.
+
+        It belongs to the context's patient unless it is ``shared``.
+        """
         key = (resource_type, id)
         found = self.drafts.get(key)
         if found is None:
             body = {"resourceType": resource_type, "id": id}
-            found = self.drafts[key] = Draft(resource_type, id, body, self.patient)
+            found = self.drafts[key] = Draft(resource_type, id, body, "" if shared else self.patient)
         return found
 
     def share(self, key: Hashable, build: Callable[[], Draft | None]) -> dict[str, Any] | None:

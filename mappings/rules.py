@@ -247,6 +247,7 @@ def coded(table_name: str, *, unknown: str = "") -> Converter:
         return code_of(table, found.component(1), context, unknown=unknown)
 
     convert.__name__ = f"coded({table_name!r})"
+    convert.__doc__ = f"table {table.number}" + (f"; {unknown} where the table has no code" if unknown else "")
     return convert
 
 

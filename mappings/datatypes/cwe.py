@@ -115,6 +115,7 @@ def concept(table_name: str) -> Callable[[Field, Context], dict[str, Any] | None
         return concept_of(codings, text)
 
     convert.__name__ = f"concept({table_name!r})"
+    convert.__doc__ = f"table {table.number}; other codes travel as they came"
     return convert
 
 
@@ -126,6 +127,7 @@ def coding(table_name: str) -> Callable[[Field, Context], dict[str, str] | None]
         return through_table(table, found, context) if found.component(1) else None
 
     convert.__name__ = f"coding({table_name!r})"
+    convert.__doc__ = f"table {table.number}; other codes travel as they came"
     return convert
 
 
@@ -160,4 +162,5 @@ def site_concept(number: str) -> Callable[[Field, Context], dict[str, Any] | Non
         return concept_of(codings, text)
 
     convert.__name__ = f"site_concept({number!r})"
+    convert.__doc__ = f"user-defined table {number}; the site's codes travel as they came"
     return convert

@@ -54,7 +54,8 @@ def xtn_contact_point(default_use: str = "") -> Callable[[Field, Context], dict[
             made["period"] = valid
         return made
 
-    convert.__name__ = "xtn_contact_point"
+    convert.__name__ = f"xtn_contact_point({default_use!r})"
+    convert.__doc__ = f"use {default_use} where XTN-2 says none" if default_use else None
     return convert
 
 

@@ -71,6 +71,7 @@ def participant(code: str, display: str) -> Callable[[Field, Context], dict[str,
         return {"type": [kind], "individual": individual}
 
     convert.__name__ = f"participant({code!r})"
+    convert.__doc__ = f"a Practitioner of its own, participating as {display}"
     return convert
 
 

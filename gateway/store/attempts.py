@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import bindparam, select, update
 
 from gateway.model.delivery import Attempt, ManifestEntry, View
 from gateway.store import manifest
-from gateway.store.backend import Unit
+from gateway.store.backend import Insert, Unit
 from gateway.store.schema import attempts, refused_entries, shared_holdings
 
 _A = attempts.c
@@ -82,17 +83,21 @@ def hold_shared(unit: Unit, view: View, held: Mapping[str, int]) -> None:
     """Note the shared resources a view holds now; a higher change number stays."""
     if not held:
         return
-    insert = unit.backend.insert(shared_holdings)
-    newer = insert.on_conflict_do_update(
-        index_elements=["recipient", "study", "resource"],
-        set_={"change": insert.excluded.change},
-        where=insert.excluded.change > _S.change,
-    )
     rows = [
         {"recipient": view.recipient, "study": view.study, "resource": resource, "change": held[resource]}
         for resource in sorted(held)
     ]
-    unit.connection.execute(newer, rows)
+    unit.connection.execute(_newer(unit.backend.insert), rows)
+
+
+@cache
+def _newer(insert: Insert) -> Any:
+    holding = insert(shared_holdings)
+    return holding.on_conflict_do_update(
+        index_elements=["recipient", "study", "resource"],
+        set_={"change": holding.excluded.change},
+        where=holding.excluded.change > _S.change,
+    )
 
 
 def _row(attempt: Attempt) -> dict[str, Any]:

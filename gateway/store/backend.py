@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, Table
@@ -12,6 +13,8 @@ from sqlalchemy import Connection, Engine, Table
 from gateway.store.cipher import Cipher
 
 T = TypeVar("T")
+
+Insert = Callable[[Table], Any]
 
 
 class Backend(Protocol):
@@ -28,8 +31,9 @@ class Backend(Protocol):
     def turn(self, *, urgent: bool = False) -> AbstractContextManager[None]:
         """Wait for the turn to write; urgent ones go first."""
 
-    def insert(self, table: Table) -> Any:
-        """Return an INSERT of the dialect (it knows ON CONFLICT)."""
+    @property
+    def insert(self) -> Insert:
+        """The INSERT of the dialect (it knows ON CONFLICT)."""
 
     def lock(self, connection: Connection, keys: Sequence[int]) -> None:
         """Lock 64-bit keys, ascending, until the transaction ends."""
@@ -54,6 +58,20 @@ class Unit:
     connection: Connection
     backend: Backend
     cipher: Cipher
+
+
+@cache
+def ignoring(insert: Insert, table: Table, *unique: str) -> Any:
+    """Return an INSERT that leaves rows alone that are there already, by these columns."""
+    return insert(table).on_conflict_do_nothing(index_elements=list(unique))
+
+
+@cache
+def replacing(insert: Insert, table: Table, *unique: str) -> Any:
+    """Return an INSERT that overwrites the other columns where a row is there already, by these columns."""
+    statement = insert(table)
+    others = {column.name: statement.excluded[column.name] for column in table.c if column.name not in unique}
+    return statement.on_conflict_do_update(index_elements=list(unique), set_=others)
 
 
 def chunks(items: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:

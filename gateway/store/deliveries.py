@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, bindparam, case, func, null, or_, select, text, union_all, update
@@ -11,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, case, func, null, or_, se
 from gateway.errors import StaleClaim
 from gateway.model.delivery import BACKFILL, Attempt, Delivery, DeliveryState, ManifestEntry, View
 from gateway.store import attempts as kept
-from gateway.store.backend import Unit, chunks
+from gateway.store.backend import Insert, Unit, chunks
 from gateway.store.schema import IS_DUE, IS_SENDING, breakers, deliveries
 
 _D = deliveries.c
@@ -75,21 +76,9 @@ class SqlDeliveries:
         """
         if not due:
             return
-        insert = self._unit.backend.insert(deliveries)
-        raised = insert.excluded.planned
-        wakes = and_(_D.state == IDLE, raised > _D.sent)
-        upsert = insert.on_conflict_do_update(
-            index_elements=["recipient", "study", "patient"],
-            set_={
-                "planned": raised,
-                "state": case((wakes, DUE), else_=_D.state),
-                "due_at": case((wakes, insert.excluded.due_at), else_=_D.due_at),
-                "published_at": case((wakes, null()), else_=_D.published_at),
-            },
-            where=raised > _D.planned,
-        )
         ordered = sorted(due.items(), key=lambda item: (item[0][0].recipient, item[0][0].study, item[0][1]))
-        self._connection.execute(upsert, [_new(view, patient, change, now) for (view, patient), change in ordered])
+        rows = [_new(view, patient, change, now) for (view, patient), change in ordered]
+        self._connection.execute(_planning(self._unit.backend.insert), rows)
 
     def due(self, now: datetime, limit: int, republish_after: timedelta) -> list[Delivery]:
         """Return due deliveries not published since ``republish_after``, oldest first, breakers respected."""
@@ -236,6 +225,23 @@ class SqlDeliveries:
     def _write(self, delivery: int, values: dict[str, Any]) -> None:
         named = {f"{name}_": value for name, value in values.items()}
         self._connection.execute(_SAVE, {"id_": delivery, **named})
+
+
+@cache
+def _planning(insert: Insert) -> Any:
+    cursor = insert(deliveries)
+    raised = cursor.excluded.planned
+    wakes = and_(_D.state == IDLE, raised > _D.sent)
+    return cursor.on_conflict_do_update(
+        index_elements=["recipient", "study", "patient"],
+        set_={
+            "planned": raised,
+            "state": case((wakes, DUE), else_=_D.state),
+            "due_at": case((wakes, cursor.excluded.due_at), else_=_D.due_at),
+            "published_at": case((wakes, null()), else_=_D.published_at),
+        },
+        where=raised > _D.planned,
+    )
 
 
 def _due_of(place: int) -> Any:

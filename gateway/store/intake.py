@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -20,10 +20,10 @@ from gateway.store.worklist import SqlWorkList
 
 _M = messages.c
 _INSERT = messages.insert()
-_SEEN = select(_M.id, _M.feed, _M.control_id, _M.received_at, _M.digest, _M.acknowledgment).where(
-    _M.control_id.in_(bindparam("control_ids", expanding=True)),
-    _M.feed.in_(bindparam("feeds", expanding=True)),
-    _M.positive,
+_POSITIVE = select(_M.id, _M.feed, _M.control_id, _M.received_at, _M.digest, _M.acknowledgment).where(_M.positive)
+_SEEN_ONE = _POSITIVE.where(_M.control_id == bindparam("control_id_"), _M.feed == bindparam("feed_"))
+_SEEN = _POSITIVE.where(
+    _M.control_id.in_(bindparam("control_ids", expanding=True)), _M.feed.in_(bindparam("feeds", expanding=True))
 )
 _SAME_CONFLICT = (
     select(_M.id)
@@ -73,15 +73,20 @@ class _Intake:
         return answers
 
     def _look_back(self) -> None:
-        named = [one for one in self._batch if one.control_id]
-        if not named:
-            return
-        wanted = {"control_ids": list({one.control_id for one in named}), "feeds": list({one.feed for one in named})}
-        for row in self._unit.connection.execute(_SEEN, wanted):
+        for row in self._seen_before([one for one in self._batch if one.control_id]):
             place = row_place(row.id, row.digest, row.received_at, "acknowledgment")
             opened = self._unit.cipher.open(row.acknowledgment, place)
             seen = _Seen(row.id, row.digest, row.received_at, opened)
             self._seen.setdefault((row.feed, row.control_id), []).append(seen)
+
+    def _seen_before(self, named: Sequence[Incoming]) -> Iterable[Any]:
+        if not named:
+            return ()
+        if len(named) == 1:
+            asked: dict[str, Any] = {"control_id_": named[0].control_id, "feed_": named[0].feed}
+            return self._unit.connection.execute(_SEEN_ONE, asked)
+        asked = {"control_ids": list({one.control_id for one in named}), "feeds": list({one.feed for one in named})}
+        return self._unit.connection.execute(_SEEN, asked)
 
     def _answer(self, one: Incoming, digest: bytes, numbers: Any) -> Stored:
         key = _key(one)
@@ -126,13 +131,11 @@ class _Intake:
         return id
 
     def _hold_conflicts(self, answers: Sequence[Stored]) -> None:
-        stored = {row["id"]: row for row in self._rows}
-        worklist = SqlWorkList(self._unit)
-        for answer in answers:
-            row = stored.get(answer.id)
-            if answer.intake is Intake.CONFLICT and row is not None:
-                reason, at = row["reason"], row["received_at"]
-                worklist.open_hold(Hold("conflict", reason, message=answer.id, opened_at=at))
+        conflicts = {answer.id for answer in answers if answer.intake is Intake.CONFLICT}
+        for row in self._rows:
+            if row["id"] in conflicts:
+                hold = Hold("conflict", row["reason"], message=row["id"], opened_at=row["received_at"])
+                SqlWorkList(self._unit).open_hold(hold)
 
 
 def receive(unit: Unit, batch: Sequence[Incoming]) -> list[Stored]:

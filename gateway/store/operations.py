@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import func, select, text
 
 from gateway.ports import AuditEvent, Breaker, QueueLine
-from gateway.store.backend import Unit
+from gateway.store.backend import Unit, replacing
 from gateway.store.schema import IS_DEAD, IS_DUE, IS_SENDING, IS_STORED, audit, breakers, deliveries, messages
 
 _A = audit.c
@@ -74,12 +74,13 @@ class SqlBreakers:
 
     def set(self, breaker: Breaker) -> None:
         """Write a circuit."""
-        insert = self._unit.backend.insert(breakers)
-        values = {"failures": breaker.failures, "open_until": breaker.open_until, "reason": breaker.reason}
-        upsert = insert.on_conflict_do_update(
-            index_elements=["recipient"], set_={name: insert.excluded[name] for name in values}
-        )
-        self._connection.execute(upsert, {"recipient": breaker.recipient, **values})
+        row = {
+            "recipient": breaker.recipient,
+            "failures": breaker.failures,
+            "open_until": breaker.open_until,
+            "reason": breaker.reason,
+        }
+        self._connection.execute(replacing(self._unit.backend.insert, breakers, "recipient"), row)
 
 
 def feed_queues(unit: Unit) -> list[QueueLine]:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import delete, select, update
 
-from gateway.store.backend import Unit, chunks
+from gateway.store.backend import Unit, chunks, ignoring
 from gateway.store.schema import outbox
 from gateway.store.types import short, storable
 
@@ -23,7 +23,7 @@ class SqlOutbox:
 
     def add(self, recipient: str, message_id: str, routing_key: str, body: bytes, at: datetime) -> None:
         """Keep an event that was published; the same message id is kept once for a recipient."""
-        insert = self._unit.backend.insert(outbox)
+        insert = ignoring(self._unit.backend.insert, outbox, "message_id", "recipient")
         row = {
             "message_id": message_id,
             "recipient": recipient,
@@ -32,7 +32,7 @@ class SqlOutbox:
             "added_at": at,
             "published_at": at,
         }
-        self._connection.execute(insert.on_conflict_do_nothing(index_elements=["message_id", "recipient"]), row)
+        self._connection.execute(insert, row)
 
     def receipt(self, recipient: str, message_id: str) -> bool:
         """Forget an event the recipient has; False when it is not known."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import bindparam, select, update
 
 from gateway.model.translation import PatientKey
-from gateway.store.backend import Unit, chunks
+from gateway.store.backend import Unit, chunks, ignoring, replacing
 from gateway.store.schema import patient_keys, patient_links
 
 _BY_HASH = select(patient_keys).where(patient_keys.c.hash.in_(bindparam("hashes", expanding=True)))
@@ -30,7 +30,7 @@ def register_keys(unit: Unit, keys: Iterable[PatientKey]) -> None:
     for key in keys:
         rows.setdefault(_hash(unit, key), key.patient)
     if rows:
-        insert = unit.backend.insert(patient_keys).on_conflict_do_nothing(index_elements=["hash"])
+        insert = ignoring(unit.backend.insert, patient_keys, "hash")
         unit.connection.execute(insert, [{"hash": hash, "patient": rows[hash]} for hash in sorted(rows)])
 
 
@@ -51,9 +51,8 @@ def merge(unit: Unit, old: str, survivor: str) -> None:
         return
     links = patient_links.c
     unit.connection.execute(update(patient_links).where(links.survivor == loser).values(survivor=winner))
-    insert = unit.backend.insert(patient_links)
-    row = {"alias": loser, "survivor": winner}
-    unit.connection.execute(insert.on_conflict_do_update(index_elements=["alias"], set_={"survivor": winner}), row)
+    insert = replacing(unit.backend.insert, patient_links, "alias")
+    unit.connection.execute(insert, {"alias": loser, "survivor": winner})
 
 
 def _hash(unit: Unit, key: PatientKey) -> bytes:

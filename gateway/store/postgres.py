@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager
 from select import POLLIN, poll
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DisconnectionError
 
-from gateway.store.backend import no_turn
+from gateway.store.backend import Insert, no_turn
 from gateway.store.faults import translate_errors
 from gateway.store.schema import resource_versions
 
@@ -39,9 +39,10 @@ class PostgresBackend:
         """Wait for nothing: the server sorts writers out."""
         return no_turn()
 
-    def insert(self, table: Table) -> Any:
-        """Return PostgreSQL's INSERT."""
-        return insert(table)
+    @property
+    def insert(self) -> Insert:
+        """PostgreSQL's INSERT."""
+        return insert
 
     def lock(self, connection: Connection, keys: Sequence[int]) -> None:
         """Take advisory locks until the transaction ends, in one round trip, ascending so that none waits in a ring."""

@@ -11,12 +11,13 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar, Final
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, func, select, text
+from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import QueuePool
 
 from gateway.errors import StoreUnavailable
+from gateway.store.backend import Insert
 from gateway.store.faults import translate_errors
 from gateway.store.gate import WriterGate
 from gateway.store.schema import messages, resource_versions
@@ -83,6 +84,7 @@ class SqliteBackend:
         if read_only and not path.exists():
             raise StoreUnavailable("there is no database file yet")
         self._gate = WriterGate()
+        self._last_message: int | None = None  # nobody else counts on: the file is this process's
         self.reader = _engine(url, _READERS, read_only=True)
         self.writer = self.reader if read_only else _engine(url, 1, read_only=False)
 
@@ -90,17 +92,21 @@ class SqliteBackend:
         """Wait for the turn to write; urgent ones go first."""
         return self._gate.turn(urgent=urgent)
 
-    def insert(self, table: Table) -> Any:
-        """Return SQLite's INSERT."""
-        return insert(table)
+    @property
+    def insert(self) -> Insert:
+        """SQLite's INSERT."""
+        return insert
 
     def lock(self, connection: Connection, keys: Sequence[int]) -> None:
         """Do nothing: the writer's turn is held already."""
 
     def number_messages(self, connection: Connection, count: int, keys: Sequence[int]) -> Sequence[int]:
         """Return ids above every one ever given, those of deleted rows included."""
-        last = connection.execute(_LAST_MESSAGE, {"name": messages.name}).scalar_one()
-        return range(last + 1, last + 1 + count)
+        if self._last_message is None:
+            self._last_message = connection.execute(_LAST_MESSAGE, {"name": messages.name}).scalar_one()
+        first = self._last_message + 1
+        self._last_message += count
+        return range(first, first + count)
 
     def number_changes(self, connection: Connection, count: int) -> Sequence[int]:
         """Return the numbers after the last: versions are never deleted and there is one writer."""

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, func, select, update
 
 from gateway.model.translation import Gap
 from gateway.ports import GapLine, Hold
-from gateway.store.backend import Unit
+from gateway.store.backend import Unit, ignoring
 from gateway.store.schema import gap_messages, gaps, holds
 
 _GAP = gaps.c
@@ -29,10 +29,7 @@ class SqlWorkList:
     def __init__(self, unit: Unit) -> None:
         self._unit = unit
         self._connection = unit.connection
-        insert = unit.backend.insert
-        self._add_gap = insert(gaps).on_conflict_do_nothing(index_elements=["mark"])
-        self._add_sight = insert(gap_messages).on_conflict_do_nothing(index_elements=["gap", "message"])
-        self._add_hold = insert(holds).on_conflict_do_nothing(index_elements=["kind", "message", "resource"])
+        self._insert = unit.backend.insert
 
     def record_gaps(self, feed: str, message: int, gaps: Iterable[Gap], at: datetime) -> None:
         """Count gaps, once per message; a mapped gap that shows again is open again.
@@ -43,15 +40,16 @@ class SqlWorkList:
         if not marked:
             return
         known = self._known(marked)
-        missing = [(mark, gap) for mark, gap in marked.items() if mark not in known]
+        missing = marked.keys() - known.keys()
         if missing:
-            self._connection.execute(self._add_gap, [_gap_row(mark, feed, gap) for mark, gap in sorted(missing)])
+            add = ignoring(self._insert, _GAP.id.table, "mark")
+            self._connection.execute(add, [_gap_row(mark, feed, marked[mark]) for mark in sorted(missing)])
             known = self._known(marked)
         reopened = sorted(id for id, mapped_at in known.values() if mapped_at is not None)
         if reopened:
             self._connection.execute(update(_GAP.id.table).where(_GAP.id.in_(reopened)).values(mapped_at=None))
         sights = [{"gap": id, "message": message, "seen_at": at} for id, _mapped_at in sorted(known.values())]
-        self._connection.execute(self._add_sight, sights)
+        self._connection.execute(ignoring(self._insert, gap_messages, "gap", "message"), sights)
 
     def gaps(self, *, open_only: bool = True) -> list[GapLine]:
         """Return gaps, most frequent first."""
@@ -82,7 +80,7 @@ class SqlWorkList:
             "reason": hold.reason,
             "opened_at": hold.opened_at,
         }
-        self._connection.execute(self._add_hold, row)
+        self._connection.execute(ignoring(self._insert, holds, "kind", "message", "resource"), row)
         named = {"kind_": hold.kind, "message_": hold.message or 0, "resource_": hold.resource}
         return int(self._connection.execute(_FIND_HOLD, named).scalar_one())
 

@@ -1,0 +1,171 @@
+"""From rows to wake-ups: what is due is published, what was lost in the broker is published again.
+
+The relay holds nothing itself: wipe the broker or restart the relay, and the rows say what is due. Several may run at
+once; a delivery that is woken twice is claimed once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from gateway.errors import BrokerError, BrokerUnavailable, QueueFull, StoreError
+from gateway.model.delivery import Delivery
+from gateway.model.recipient import Recipient
+from gateway.ports import Broker, Clock, Event, Store
+from gateway.services.waiting import growing, wait_before
+
+log = structlog.get_logger()
+
+TROUBLE: Final = growing(timedelta(seconds=0.5), timedelta(seconds=30))
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySettings:
+    """How often the relay looks, and when it does something again.
+
+    ``republish_after``: a due delivery whose wake-up was confirmed is woken again after this. ``receipt_after``: an
+    event without receipt is published again after this if the recipient's queue is empty, after
+    ``receipt_after_busy`` if something waits there.
+    """
+
+    interval: timedelta = timedelta(seconds=0.5)
+    batch: int = 500
+    republish_after: timedelta = timedelta(seconds=60)
+    look_at_feeds_every: timedelta = timedelta(seconds=2)
+    look_at_receipts_every: timedelta = timedelta(seconds=5)
+    receipt_after: timedelta = timedelta(seconds=60)
+    receipt_after_busy: timedelta = timedelta(hours=1)
+
+
+class Relay:
+    """Publishes wake-ups. ``step`` does one round, ``run`` goes on until told to stop."""
+
+    def __init__(
+        self,
+        store: Store,
+        broker: Broker,
+        recipients: Mapping[str, Recipient],
+        clock: Clock,
+        settings: RelaySettings | None = None,
+    ) -> None:
+        self._store = store
+        self._broker = broker
+        self._amqp = [one for one in recipients.values() if one.kind == "amqp"]
+        self._clock = clock
+        self._settings = settings or RelaySettings()
+        self._looked: dict[str, datetime] = {}
+        self._nudged = threading.Event()
+
+    def step(self, now: datetime) -> int:
+        """Do one round and return how many deliveries were woken.
+
+        Raises ``StoreError`` or ``BrokerError``; nothing is lost by it.
+        """
+        woken = self._wake_due(now)
+        if self._is_time("feeds", now, self._settings.look_at_feeds_every):
+            self._wake_translation()
+        if self._amqp and self._is_time("receipts", now, self._settings.look_at_receipts_every):
+            for recipient in self._amqp:
+                self._publish_again(recipient, now)
+        return woken
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Go on until ``stop()``: at each nudge, and every ``interval``.
+
+        A store or broker that is away is waited for, ever longer; that is logged once when it starts and once when it
+        ends.
+        """
+        listener = threading.Thread(target=self._listen, args=(stop,), name="relay-nudges")
+        listener.start()
+        failures = 0
+        while not stop():
+            try:
+                while not stop() and self.step(self._clock()) >= self._settings.batch:
+                    pass
+                pause = self._settings.interval
+                failures = self._settle_trouble(failures)
+            except (StoreError, BrokerError) as error:
+                failures += 1
+                pause = wait_before(TROUBLE, failures)
+                if failures == 1:
+                    log.warning("the relay cannot work", reason=type(error).__name__)
+            self._pause(pause, stop)
+        listener.join()
+
+    def _settle_trouble(self, failures: int) -> int:
+        if failures:
+            log.info("the relay works again", failures=failures)
+        return 0
+
+    def _listen(self, stop: Callable[[], bool]) -> None:
+        self._broker.consume("relay", lambda _: self._nudged.set(), stop)
+
+    def _pause(self, pause: timedelta, stop: Callable[[], bool]) -> None:
+        left = pause.total_seconds()
+        while left > 0 and not stop():
+            if self._nudged.wait(min(left, 0.2)):
+                self._nudged.clear()
+                return
+            left -= 0.2
+
+    def _is_time(self, what: str, now: datetime, every: timedelta) -> bool:
+        if what in self._looked and now - self._looked[what] < every:
+            return False
+        self._looked[what] = now
+        return True
+
+    def _wake_due(self, now: datetime) -> int:
+        with self._store.begin() as tx:
+            tx.deliveries.expire(now)
+            due = tx.deliveries.due(now, self._settings.batch, self._settings.republish_after)
+        by_recipient: dict[str, list[Delivery]] = defaultdict(list)
+        for delivery in due:
+            by_recipient[delivery.view.recipient].append(delivery)
+        for recipient, deliveries in by_recipient.items():
+            self._wake(recipient, [one.id for one in deliveries])
+        return len(due)
+
+    def _wake(self, recipient: str, deliveries: Sequence[int]) -> None:
+        try:
+            self._broker.wake(f"deliver.{recipient}", [str(one) for one in deliveries])
+        except BrokerUnavailable:
+            raise
+        except QueueFull:
+            log.info("enough wake-ups wait already", recipient=recipient)
+        except BrokerError as error:
+            log.warning("nobody delivers to this recipient", recipient=recipient, reason=type(error).__name__)
+        # Marked in each case, so that a recipient nobody serves does not crowd out the others.
+        with self._store.begin() as tx:
+            tx.deliveries.published(deliveries, self._clock())
+
+    def _wake_translation(self) -> None:
+        with self._store.begin(write=False) as tx:
+            waiting = any(line.waiting for line in tx.feed_queues())
+        if waiting:
+            self._broker.nudge("translate")
+
+    def _publish_again(self, recipient: Recipient, now: datetime) -> None:
+        with self._store.begin() as tx:
+            tx.outbox.prune(recipient.id, now - recipient.keep)
+            oldest = tx.outbox.unreceipted(recipient.id, now - self._settings.receipt_after, 1)
+        if not oldest:
+            return
+        # What still waits in the queue has its receipt ahead: only an empty queue has lost it.
+        busy = self._broker.depths().get(f"recipient.{recipient.id}", 0) > 0
+        age = self._settings.receipt_after_busy if busy else self._settings.receipt_after
+        with self._store.begin(write=False) as tx:
+            lost = tx.outbox.unreceipted(recipient.id, now - age, self._settings.batch)
+        events = [Event(routing_key, body, message_id) for message_id, routing_key, body in lost]
+        results = self._broker.publish(events) if events else []
+        again = [event.message_id for event, error in zip(events, results, strict=True) if error is None]
+        if again:
+            with self._store.begin() as tx:
+                tx.outbox.republished(again, now)
+            log.info("events without a receipt were published again", recipient=recipient.id, events=len(again))

@@ -74,7 +74,7 @@ def plan(
             newest[version.patient] = max(version.change, newest.get(version.patient, 0))
     subjects = tx.resources.of_type("ResearchSubject", patients=newest) if newest else []
     for patient in {subject.patient for subject in subjects}:
-        _plan_patient(tx, patient, newest[patient], changed, policy, now, made)
+        _plan_patient(tx, patient, newest[patient], changed, policy=policy, now=now, made=made)
     highest = max((version.change for version in changed), default=0)
     for patient in lost:
         _plan_again(tx, patient, highest, policy, made)
@@ -95,6 +95,7 @@ def _plan_patient(
     patient: str,
     change: int,
     changed: Sequence[ResourceVersion],
+    *,
     policy: Policy,
     now: datetime,
     made: Plan,

@@ -77,7 +77,9 @@ def _merge_elements(head: ResourceVersion, statement: Statement, clock: Clock) -
             _state(body, clocks, element, value, clock, accumulated=_ACCUMULATED.get(statement.type))
     changed = body != before
     encoded = codec.encode(body) if changed else head.body
-    return Merged(encoded, _gather(body, clocks), changed, own=statement.body if encoded != statement.body else None)
+    return Merged(
+        encoded, _gather(body, clocks, clock), changed, own=statement.body if encoded != statement.body else None
+    )
 
 
 def _state(
@@ -127,9 +129,9 @@ def _spread(body: dict[str, Any], clocks: dict[str, Clock]) -> dict[str, Clock]:
     return spread | {element: clock for element, clock in clocks.items() if element != ANY}
 
 
-def _gather(body: dict[str, Any], clocks: dict[str, Clock]) -> dict[str, Clock]:
+def _gather(body: dict[str, Any], clocks: dict[str, Clock], newest: Clock) -> dict[str, Clock]:
     """The shortest form: the commonest clock under ``ANY``, the others by name."""
     of_body = [clocks[element] for element in body if element in clocks]
-    common = max(set(of_body), key=of_body.count) if of_body else max(clocks.values())
+    common = max(set(of_body), key=of_body.count) if of_body else newest
     named = {name: clock for name, clock in clocks.items() if name not in body or clock != common}
     return {ANY: common, **named}

@@ -68,6 +68,11 @@ class Metrics:
             "gateway_delivery_seconds", "Time of one attempt.", ("recipient",), buckets=_SECONDS, registry=registry
         )
 
+    def attempted(self, recipient: str, outcome: str, seconds: float) -> None:
+        """Count one delivery attempt."""
+        self.outcomes.labels(recipient, outcome).inc()
+        self.delivery_seconds.labels(recipient).observe(seconds)
+
 
 class QueueCollector(Collector):
     """Reads queue depths and oldest ages from the store at each scrape; says nothing while it does not answer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from datetime import datetime
@@ -13,12 +13,14 @@ from multiprocessing import get_context
 import structlog
 
 from gateway.model.message import Message
+from gateway.model.site import CodeMapEntry
 from gateway.model.translation import Failure, Translation
 from gateway.ports import Translator
 
 log = structlog.get_logger()
 
-TranslatorFactory = Callable[[], Translator]
+Codes = Mapping[str, tuple[CodeMapEntry, ...]]
+TranslatorFactory = Callable[[Codes], Translator]
 Work = tuple[bytes, str, datetime]
 
 _translator: list[Translator] = []
@@ -28,22 +30,25 @@ class InlineTranslator:
     """Translates in the calling thread: for one-off commands and very small installations."""
 
     def __init__(self, factory: TranslatorFactory) -> None:
-        self._translator = factory()
+        self._factory = factory
+        self._translator = factory({})
 
     def translate(self, messages: Sequence[Message]) -> list[Translation]:
         """Return one translation per message, in the same order."""
         return [translate_one(self._translator, _work(message)) for message in messages]
 
-    def renew(self, factory: TranslatorFactory) -> None:
-        """Translate with new site profiles and code maps from now on."""
-        self._translator = factory()
+    def renew(self, codes: Codes) -> None:
+        """Translate with these code maps (site -> rows) from now on."""
+        self._translator = self._factory(codes)
 
     def close(self) -> None:
         """Nothing to let go of."""
 
 
 class ProcessTranslators:
-    """Translates in ``workers`` processes. ``factory`` must be picklable; it is called once in each of them.
+    """Translates in ``workers`` processes.
+
+    ``factory`` must be picklable; it is called once in each of them with the code maps of the moment.
 
     A worker that dies (killed, out of memory) is replaced; the messages it had are tried one by one, and the one that
     kills its worker alone fails, so that it cannot hold up the others.
@@ -52,6 +57,7 @@ class ProcessTranslators:
     def __init__(self, factory: TranslatorFactory, workers: int) -> None:
         self._factory = factory
         self._workers = workers
+        self._codes: Codes = {}
         self._pool = self._start()
 
     def translate(self, messages: Sequence[Message]) -> list[Translation]:
@@ -62,13 +68,13 @@ class ProcessTranslators:
             futures = [self._submit(chunk) for chunk in chunks]
             return [translation for future in futures for translation in future.result()]
         except BrokenProcessPool:
-            log.error("a translating process died; its messages are tried one by one", messages=len(messages))
+            log.warning("a translating process died; its messages are tried one by one", messages=len(messages))
             self._restart()
             return [self._alone(message) for message in messages]
 
-    def renew(self, factory: TranslatorFactory) -> None:
-        """Translate with new site profiles and code maps from now on."""
-        self._factory = factory
+    def renew(self, codes: Codes) -> None:
+        """Translate with these code maps (site -> rows) from now on."""
+        self._codes = codes
         self._restart()
 
     def close(self) -> None:
@@ -79,7 +85,7 @@ class ProcessTranslators:
         try:
             return self._submit([message]).result()[0]
         except BrokenProcessPool:
-            log.error("this message ends the process that translates it", message=message.id, feed=message.feed)
+            log.warning("this message ends the process that translates it", message=message.id, feed=message.feed)
             self._restart()
             return Translation(failure=Failure("message", "the translating process died on this message"))
 
@@ -88,7 +94,7 @@ class ProcessTranslators:
 
     def _start(self) -> ProcessPoolExecutor:
         context = get_context("spawn")
-        return ProcessPoolExecutor(self._workers, context, initializer=_begin, initargs=(self._factory,))
+        return ProcessPoolExecutor(self._workers, context, initializer=_begin, initargs=(self._factory, self._codes))
 
     def _restart(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -109,10 +115,10 @@ def _work(message: Message) -> Work:
     return message.raw, message.feed, message.received_at
 
 
-def _begin(factory: TranslatorFactory) -> None:
+def _begin(factory: TranslatorFactory, codes: Codes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _translator.append(factory())
+    _translator.append(factory(codes))
 
 
 def _translate_chunk(chunk: Sequence[Work]) -> list[Translation]:

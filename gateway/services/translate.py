@@ -8,10 +8,10 @@ the next worker translates the same messages to the same ids.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Protocol
 
 import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
@@ -19,6 +19,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from gateway.errors import StaleClaim, VersionConflict
 from gateway.model.message import Message, MessageState
 from gateway.model.resource import ResourceVersion
+from gateway.model.site import CodeMapEntry
 from gateway.model.translation import Translation
 from gateway.ports import AuditEvent, Clock, LaneClaim, Store, Transaction
 from gateway.services.apply import Batch
@@ -32,11 +33,17 @@ class TranslatorPool(Protocol):
     def translate(self, messages: Sequence[Message]) -> list[Translation]:
         """Return one translation per message, in the same order."""
 
+    def renew(self, codes: Mapping[str, tuple[CodeMapEntry, ...]]) -> None:
+        """Translate with these code maps (site -> rows) from now on."""
 
-_AGAIN: Final[dict[str, Any]] = {"stop": stop_after_attempt(8), "wait": wait_random(0, 0.05), "reraise": True}
-"""A shared resource that another worker wrote first: the batch is written again, on top of that version."""
 
-Planner = Callable[[Transaction, Sequence[ResourceVersion]], None]
+def again() -> Retrying:
+    """Return the attempts at a transaction: a resource that another worker wrote first is merged with once more."""
+    retried = retry_if_exception_type(VersionConflict)
+    return Retrying(retry=retried, stop=stop_after_attempt(8), wait=wait_random(0, 0.05), reraise=True)
+
+
+Planner = Callable[[Transaction, Sequence[ResourceVersion]], object]
 """Notes in the same transaction which views the new versions concern (``gateway.services.plan``)."""
 
 
@@ -58,9 +65,11 @@ class Translate:
         pool: TranslatorPool,
         planner: Planner,
         *,
+        sites: Sequence[str],
         clock: Clock,
         owner: str,
         limits: Limits | None = None,
+        on_settled: Callable[[Sequence[int]], None] = lambda _messages: None,
     ) -> None:
         self._store = store
         self._pool = pool
@@ -68,8 +77,15 @@ class Translate:
         self._clock = clock
         self._owner = owner
         self._limits = limits or Limits()
+        self._sites = sites
+        self._on_settled = on_settled
+        self._revision = -1
 
-    def run(self, *_: object) -> int:
+    def wake(self, _body: str) -> None:
+        """Answer a wake-up."""
+        self.run()
+
+    def run(self) -> int:
         """Translate until nothing waits in the lanes this worker can have; return how many messages were settled."""
         settled = 0
         while count := self.step():
@@ -78,6 +94,7 @@ class Translate:
 
     def step(self) -> int:
         """Claim lanes, translate what waits in them, give the lanes back; return how many messages were settled."""
+        self._follow_code_maps()
         with self._store.begin() as tx:
             claims = tx.lanes.claim(self._owner, self._clock(), self._limits.lease, self._limits.lanes)
             messages = tx.messages.waiting(claims, self._limits.batch) if claims else []
@@ -89,11 +106,21 @@ class Translate:
             with self._store.begin() as tx:
                 tx.lanes.give_back(self._owner, claims)
 
+    def _follow_code_maps(self) -> None:
+        """The database is the truth of the code maps: read them anew when a person or an import changed one."""
+        with self._store.begin(write=False) as tx:
+            revision = tx.codes.revision()
+            if revision == self._revision:
+                return
+            codes = {site: tx.codes.of_site(site) for site in self._sites}
+        self._pool.renew(codes)
+        self._revision = revision
+
     def _settle(self, claims: Sequence[LaneClaim], messages: Sequence[Message]) -> int:
         translations = self._pool.translate(messages)
         pairs = list(zip(messages, translations, strict=True))
         try:
-            for attempt in Retrying(retry=retry_if_exception_type(VersionConflict), **_AGAIN):
+            for attempt in again():
                 with attempt:
                     self._write(claims, pairs)
         except StaleClaim:
@@ -101,6 +128,7 @@ class Translate:
             return 0
         for message, translation in pairs:
             _tell(message, translation)
+        self._on_settled([message.id for message in messages])
         return len(pairs)
 
     def _write(self, claims: Sequence[LaneClaim], pairs: Sequence[tuple[Message, Translation]]) -> None:

@@ -114,7 +114,8 @@ def _read(path: Path, shape: type[M], errors: list[ConfigurationError]) -> M | N
     except ValidationError as error:
         for problem in error.errors(include_url=False):
             where = ".".join(str(part) for part in problem["loc"])
-            errors.append(ConfigurationError(str(path), f"{where}: {problem['msg']}", line_of(text, problem["loc"])))
+            what = "there is no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
+            errors.append(ConfigurationError(str(path), f"{where}: {what}", line_of(text, problem["loc"])))
     return None
 
 

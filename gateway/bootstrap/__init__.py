@@ -1,0 +1,27 @@
+"""Reads settings and builds everything: the only package that knows all the others.
+
+``parts`` builds single things (store, broker, translator) for the commands; ``roles`` builds and runs the roles of
+``gateway serve``. Imports are made where they are needed, so that a role loads only what it runs.
+"""
+
+from gateway.bootstrap.operator import Replayer, map_gap, status_of
+from gateway.bootstrap.parts import (
+    keys_of,
+    open_broker,
+    open_store,
+    policy_problems,
+    preview_translator,
+    translator_factory,
+)
+
+__all__ = [
+    "Replayer",
+    "keys_of",
+    "map_gap",
+    "open_broker",
+    "open_store",
+    "policy_problems",
+    "preview_translator",
+    "status_of",
+    "translator_factory",
+]

@@ -1,0 +1,258 @@
+"""The roles of ``gateway serve``, built and run: any of them alone in a process, or all together."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import Protocol
+
+import structlog
+
+from gateway.bootstrap.loop import Loop
+from gateway.bootstrap.parts import handles, keys_of, open_broker, open_store, policy_of, translator_factory, utc_now
+from gateway.errors import BrokerUnavailable, GatewayError
+from gateway.model.recipient import Recipient
+from gateway.ports import Broker, RecipientAdapter, Store
+from gateway.services.metrics import Metrics
+from gateway.services.plan import Planner, replan
+from gateway.services.prepare import StudyResources, prepare
+from gateway.services.receive import Intake
+from gateway.services.translate import again
+from gateway.settings import Settings
+
+log = structlog.get_logger()
+
+
+class Role(StrEnum):
+    """What a process can do. Any of them scales by running more processes."""
+
+    LISTEN = "listen"
+    TRANSLATE = "translate"
+    RELAY = "relay"
+    DELIVER = "deliver"
+    API = "api"
+
+
+class Part(Protocol):
+    """Something that runs until it is stopped."""
+
+    def stop(self) -> None:
+        """Finish what is begun and end."""
+
+
+class Closing:
+    """Calls a function when it is stopped."""
+
+    def __init__(self, close: Callable[[], None]) -> None:
+        self.stop = close
+
+
+class Gateway:
+    """The roles of one process, from settings. ``start`` returns when everything listens; ``stop`` drains.
+
+    ``start`` raises ``SchemaMismatch``, ``StoreUnavailable`` or ``ConfigurationError``; making one ``KeysMissing``.
+    """
+
+    def __init__(self, settings: Settings, roles: Collection[Role] = tuple(Role)) -> None:
+        self.settings = settings
+        self.roles = frozenset(roles)
+        self.keys = keys_of(settings)
+        self.policy = policy_of(settings, self.keys)
+        self.planner = Planner(self.policy, utc_now)
+        self.store: Store = open_store(settings, self.keys)
+        self.broker: Broker = open_broker(settings)
+        self.metrics = Metrics()
+        self.addresses: dict[str, str] = {}
+        self.owner = os.environ.get("GATEWAY_INSTANCE") or f"{socket.gethostname()}-{os.getpid()}"
+        self._parts: list[Part] = []
+        self._answering = threading.Event()
+
+    def start(self) -> None:
+        """Prepare the database and start every role of this process."""
+        if self.settings.database_url.startswith("sqlite"):
+            self.store.upgrade()
+        self.store.check_schema()
+        self._prepare()
+        for role, start in self._starters.items():
+            if role in self.roles:
+                start()
+        if Role.API not in self.roles and self.settings.gateway.probes.port is not None:
+            self._serve_http(self.settings.gateway.probes.host, self.settings.gateway.probes.port, None)
+        log.info("the gateway is running", roles=sorted(self.roles), **self.addresses)
+
+    def stop(self) -> None:
+        """Drain: stop taking in, finish what is begun, let go of the broker and the database."""
+        for part in reversed(self._parts):
+            part.stop()
+        self._parts.clear()
+        self.broker.close()
+        self.store.close()
+        log.info("the gateway has stopped")
+
+    @property
+    def _starters(self) -> dict[Role, Callable[[], None]]:
+        """Started in this order and stopped in the other: what works goes on until nothing more comes in."""
+        return {
+            Role.RELAY: self._start_relay,
+            Role.DELIVER: self._start_deliver,
+            Role.TRANSLATE: self._start_translate,
+            Role.LISTEN: self._start_listen,
+            Role.API: self._start_api,
+        }
+
+    @cached_property
+    def intake(self) -> Intake:
+        """The one way in, shared by every feed of this process."""
+        intake = Intake(
+            self.store,
+            utc_now,
+            handles=handles,
+            on_stored=lambda: self.broker.nudge("translate"),
+            metrics=self.metrics,
+        )
+        intake.start()
+        self._parts.append(intake)
+        return intake
+
+    def _prepare(self) -> None:
+        """Bring studies, code maps and recipients' files into the database, and the queues into the broker."""
+        self._declare_queues()
+        studies = [
+            StudyResources(study.id, tuple(item for item in (study.research_study, study.plan) if item))
+            for study in self.settings.studies.values()
+        ]
+        codes = {site.id: site.codes for site in self.settings.sites.values()}
+        for attempt in again():
+            with attempt:
+                prepare(
+                    self.store,
+                    studies=studies,
+                    codes=codes,
+                    id_key=self.keys.identity,
+                    now=utc_now(),
+                    planner=self.planner,
+                )
+                with self.store.begin() as tx:
+                    replan(tx, self.policy, utc_now())
+
+    def _declare_queues(self) -> None:
+        """Declare the queues; a broker that is away declares them when it is back."""
+        limit = self.settings.gateway.broker.recipient_queue_bytes
+        amqp = {id: limit for id, recipient in self.settings.recipients.items() if recipient.kind == "amqp"}
+        try:
+            self.broker.declare(list(self.settings.recipients), amqp)
+        except BrokerUnavailable:
+            log.warning("the broker does not answer; messages are taken in and work goes on when it is back")
+
+    def _start_listen(self) -> None:
+        from adapters.hospital.folder import FolderWatcher
+        from adapters.hospital.mllp import MllpListener
+
+        listener = MllpListener(self.settings.feeds.values(), self.intake, self.metrics)
+        listener.start()
+        self._parts.append(listener)
+        folders = FolderWatcher(self.settings.feeds.values(), self.intake, utc_now)
+        folders.start()
+        self._parts.append(folders)
+        for feed, port in listener.ports.items():
+            self.addresses[feed] = f"mllp://{self.settings.feeds[feed].host}:{port}"
+
+    def _start_api(self) -> None:
+        http = self.settings.gateway.http
+        self.addresses["http"] = self._serve_http(http.host, http.port, self.intake)
+
+    def _serve_http(self, host: str, port: int, intake: Intake | None) -> str:
+        from gateway.api.app import create_app
+        from gateway.api.server import HttpServer
+        from gateway.services.metrics import QueueCollector
+
+        self.metrics.registry.register(QueueCollector(self.store, utc_now))
+        http = self.settings.gateway.http
+        app = create_app(intake, self.settings.feeds, self._readiness, self.metrics.registry)
+        server = HttpServer(app, host=host, port=port, certificate=http.certificate, key=http.key)
+        self._parts.append(server)
+        return server.address
+
+    def _readiness(self) -> dict[str, str]:
+        """Which part does not answer, and why; empty: all do."""
+        missing = {}
+        for name, ping in (("store", self.store.ping), ("broker", self.broker.ping)):
+            try:
+                ping()
+            except GatewayError as error:
+                missing[name] = type(error).__name__
+        return missing
+
+    def _start_translate(self) -> None:
+        from gateway.services.pool import InlineTranslator, ProcessTranslators
+        from gateway.services.translate import Limits, Translate
+
+        wanted = self.settings.gateway.translate
+        factory = translator_factory(self.settings, self.keys)
+        pool = ProcessTranslators(factory, wanted.workers) if wanted.workers else InlineTranslator(factory)
+        translate = Translate(
+            self.store,
+            pool,
+            self.planner,
+            sites=list(self.settings.sites),
+            clock=utc_now,
+            owner=self.owner,
+            limits=Limits(wanted.batch, wanted.lanes, timedelta(seconds=wanted.lease_seconds)),
+            on_settled=self._settled,
+        )
+        self._parts.append(Closing(pool.close))
+        self._parts.append(Loop("translate", lambda stop: self.broker.consume("translate", translate.wake, stop)))
+
+    def _settled(self, messages: Sequence[int]) -> None:
+        self.broker.nudge("relay")
+        if "intake" in self.__dict__:
+            for message in messages:
+                self.intake.settled(message)
+
+    def _start_relay(self) -> None:
+        from gateway.services.receipts import record_receipts
+        from gateway.services.relay import Relay, RelaySettings
+
+        wanted = self.settings.gateway.relay
+        limits = RelaySettings(
+            interval=timedelta(seconds=wanted.interval_seconds),
+            republish_after=timedelta(seconds=wanted.republish_seconds),
+            receipt_after=timedelta(seconds=wanted.receipt_seconds),
+        )
+        relay = Relay(self.store, self.broker, self.settings.recipients, utc_now, limits)
+        self._parts.append(Loop("relay", relay.run))
+        if any(recipient.kind == "amqp" for recipient in self.settings.recipients.values()):
+            self._parts.append(Loop("receipts", lambda stop: record_receipts(self.store, self.broker, stop)))
+
+    def _start_deliver(self) -> None:
+        from gateway.services.deliver import Deliver, DeliveryWorker
+        from gateway.services.package import Packager
+
+        wanted = self.settings.gateway.deliver
+        recipients = self.settings.recipients
+        adapters = {id: self._adapter(recipient) for id, recipient in recipients.items()}
+        deliver = Deliver(
+            self.store,
+            recipients,
+            adapters,
+            Packager(self.store, self.policy),
+            utc_now,
+            self.owner,
+            lease=timedelta(seconds=wanted.lease_seconds),
+            observe=self.metrics.attempted,
+        )
+        with self.store.begin() as tx:
+            tx.deliveries.expire(utc_now(), self.owner)
+        for adapter in adapters.values():
+            self._parts.append(Closing(adapter.close))
+        for id in recipients:
+            worker = DeliveryWorker(id, deliver, self.broker, wanted.threads)
+            self._parts.append(Loop(f"deliver {id}", worker.run))
+
+    def _adapter(self, recipient: Recipient) -> RecipientAdapter:
+        raise NotImplementedError

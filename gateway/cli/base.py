@@ -1,0 +1,100 @@
+"""What every command shares: the app, the configuration option, how lines and tables are printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+
+from gateway import __version__
+from gateway.settings import Settings, load
+
+app = typer.Typer(
+    name="gateway",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Hospital HL7 v2 in, FHIR released and delivered to trial systems.",
+)
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", envvar="GATEWAY_CONFIG", help="Configuration folder. Default: the shipped example."),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document per line instead of a table.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Hospital HL7 v2 in, FHIR released and delivered to trial systems."""
+    if version:
+        out(f"gateway {__version__}")
+        raise typer.Exit
+
+
+def shipped_config() -> Path:
+    """Return the folder of the shipped example configuration."""
+    return Path(str(resources.files("fixtures"))) / "config"
+
+
+def settings_of(config: Path | None) -> Settings:
+    """Read the configuration folder and the environment. Raises ``ConfigurationError``; see ``gateway check``."""
+    settings = load(config or shipped_config(), os.environ)
+    settings.require_valid()
+    return settings
+
+
+def out(line: str = "") -> None:
+    """Print one line for a person or a pipe."""
+    sys.stdout.write(line + "\n")
+
+
+def complain(line: str) -> None:
+    """Say on stderr what was refused or failed: where, what, how to mend."""
+    sys.stderr.write(line + "\n")
+
+
+def rows(records: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> None:
+    """Print records as an aligned table, or as JSON lines."""
+    if as_json:
+        for record in records:
+            out(json.dumps(record, default=str, ensure_ascii=False))
+        return
+    if not records:
+        out(empty)
+        return
+    heads = list(records[0])
+    cells = [[_cell(record[head]) for head in heads] for record in records]
+    widths = [max(len(head), *(len(row[column]) for row in cells)) for column, head in enumerate(heads)]
+    for row in [[head.replace("_", " ") for head in heads], *cells]:
+        out("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    return value.isoformat(" ", "seconds") if hasattr(value, "isoformat") else str(value)
+
+
+def log_to_stderr(level: str = "info", *, as_json: bool = False) -> None:
+    """Write structured log lines to stderr."""
+    renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,82 @@
+"""``gateway send``: an MLLP client for trying a feed, and for measuring one."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from adapters.hospital.client import Summary, Target
+from adapters.hospital.client import send as send_messages
+from gateway.cli.base import app, complain, out
+from gateway.cli.inputs import messages_of
+
+
+@app.command()
+def send(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="Files, folders, or - for stdin.")],
+    to: Annotated[str, typer.Option("--to", metavar="HOST:PORT", help="Where the feed listens.")],
+    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS.")] = False,
+    tls_ca: Annotated[Path | None, typer.Option(help="Authority of the server's certificate (PEM).")] = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="Our certificate, for mutual TLS (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Key of our certificate (PEM).")] = None,
+    connections: Annotated[int, typer.Option(min=1, max=1000, help="Connections at a time.")] = 1,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Messages per second over all connections.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="Send it all this often; repeats get fresh control ids.")] = 1,
+) -> None:
+    """Send HL7 v2 messages over MLLP and print what was answered, and how fast."""
+    messages = [raw for _, _, raw in messages_of(paths)]
+    if not messages:
+        complain("there is no message in " + ", ".join(paths))
+        raise typer.Exit(1)
+    target = _target(to, _context(tls, tls_ca, tls_certificate, tls_key))
+    with _progress(len(messages) * repeat) as progress:
+        summary = send_messages(messages, target, connections=connections, rate=rate, repeat=repeat, progress=progress)
+    _write(summary)
+    if summary.errors or summary.codes.keys() - {"AA", "CA"}:
+        raise typer.Exit(1)
+
+
+def _target(to: str, tls: ssl.SSLContext | None) -> Target:
+    host, _, port = to.rpartition(":")
+    if not host or not port.isdecimal():
+        raise typer.BadParameter("write it as HOST:PORT, such as 127.0.0.1:2575", param_hint="--to")
+    return Target(host, int(port), tls)
+
+
+def _context(tls: bool, ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    if not (tls or ca or certificate):
+        return None
+    context = ssl.create_default_context(cafile=str(ca) if ca else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if certificate:
+        context.load_cert_chain(certificate, key)
+    return context
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    if not sys.stderr.isatty():
+        yield lambda _answered: None
+        return
+    with Progress(transient=True) as bar:
+        task = bar.add_task("sending", total=total)
+        yield lambda answered: bar.update(task, completed=answered)
+
+
+def _write(summary: Summary) -> None:
+    speed = f"{summary.seconds:.2f} s, {summary.per_second:.0f} per second"
+    out(f"{summary.sent} sent, {summary.answered} answered in {speed}")
+    for code, count in sorted(summary.codes.items()):
+        out(f"  {code or '(no MSA-1)'}: {count}")
+    for kind, count in sorted(summary.errors.items()):
+        complain(f"  {kind}: {count}")
+    if summary.latencies:
+        figures = ", ".join(f"p{percent} {summary.percentile(percent) * 1000:.1f} ms" for percent in (50, 95, 99))
+        out(f"  acknowledged within: {figures}")

@@ -1,0 +1,43 @@
+"""What waits where, and whom the gateway no longer calls: the answer to "is it all right?"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from gateway.ports import Store
+
+
+def status_lines(store: Store, feeds: Iterable[str], recipients: Iterable[str], now: datetime) -> list[dict[str, Any]]:
+    """Return one line per feed and recipient: how much waits, the oldest, what is dead, the state of the circuit."""
+    with store.begin(write=False) as tx:
+        by_feed = {line.name: line for line in tx.feed_queues()}
+        by_recipient = {line.name: line for line in tx.recipient_queues()}
+        circuits = {recipient: tx.breakers.get(recipient) for recipient in recipients}
+        failed = tx.worklist.holds()
+    lines = []
+    for kind, names, queues in (("feed", feeds, by_feed), ("recipient", circuits, by_recipient)):
+        for name in names:
+            line = queues.get(name)
+            circuit = circuits.get(name) if kind == "recipient" else None
+            lines.append(
+                {
+                    "kind": kind,
+                    "name": name,
+                    "waiting": line.waiting if line else 0,
+                    "oldest": line.oldest if line else None,
+                    "dead": line.dead if line else 0,
+                    "circuit": _circuit(circuit.open_until, circuit.reason, now) if circuit else "",
+                }
+            )
+    lines.append(
+        {"kind": "holds", "name": "for a person", "waiting": len(failed), "oldest": None, "dead": 0, "circuit": ""}
+    )
+    return lines
+
+
+def _circuit(open_until: datetime | None, reason: str, now: datetime) -> str:
+    if open_until is None or open_until <= now:
+        return "closed"
+    return f"open until {open_until.isoformat(' ', 'seconds')}: {reason}"

@@ -160,15 +160,14 @@ def _new_beginnings(stack: list[_Open], name: str) -> Iterator[_Move]:
 def _later_place(stack: list[_Open], name: str, following: str) -> _Move | None:
     """Return the nearest later place for ``name``, whatever required is left out on the way.
 
-    None if ``following`` would fit without this move and not after it: then it is ``name`` that is out of place.
+    None if ``following`` fits nearer without this move than after it: then it is ``name`` that is out of place.
     """
     for depth in range(len(stack) - 1, -1, -1):
         frame = stack[depth]
         for index, item in enumerate(_later(frame), frame.at + (frame.seen > 0)):
             if name in item.anywhere:
                 move = depth + 1, (index, *_path(item, name, strict=False))
-                better_without = _fits(stack, following, False) and not _fits(_after(stack, move), following, False)
-                return None if better_without else move
+                return None if _nearness(stack, following) > _nearness(_after(stack, move), following) else move
     return None
 
 
@@ -189,8 +188,13 @@ def _after(stack: list[_Open], move: _Move) -> list[_Open]:
     return ahead
 
 
+def _nearness(stack: list[_Open], name: str) -> int:
+    """Return how many groups stay open when ``name`` comes next; 0 when it does not fit."""
+    return next((kept for kept, _ in _strict_moves(stack, name, False)), 0)
+
+
 def _fits(stack: list[_Open], name: str, complete: bool) -> bool:
-    return not name or next(_strict_moves(stack, name, complete), None) is not None
+    return next(_strict_moves(stack, name, complete), None) is not None
 
 
 def _advance(stack: list[_Open], move: _Move) -> None:

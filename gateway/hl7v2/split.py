@@ -137,8 +137,9 @@ def _chunks(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
     raw = b"\r" + raw
     found = list(_HEADER.finditer(raw))
     starts = [match.start(1) for match in found]
-    yield b"", raw[: starts[0] if starts else len(raw)]
-    for match, start, end in zip(found, starts, [*starts[1:], len(raw)], strict=True):
+    ends = [*starts, len(raw)]
+    yield b"", raw[: ends[0]]
+    for match, start, end in zip(found, starts, ends[1:], strict=True):
         yield match[1], raw[start:end]
 
 

@@ -38,9 +38,9 @@ class CodeMap:
         for entry in entries:
             self._by_code[entry.code].append(entry)
 
-    def candidates(self, code: str, system: str, unit: UnitText) -> tuple[CodeMapEntry, ...]:
-        """Return the rows that fit, whenever they are valid, best first."""
-        ranked = [(self._rank(entry, system, unit), entry) for entry in self._by_code.get(code, ())]
+    def candidates(self, code: str, systems: tuple[str, ...], unit: UnitText) -> tuple[CodeMapEntry, ...]:
+        """Return the rows that fit, whenever they are valid, best first. ``systems``: the names of OBX-3.3."""
+        ranked = [(self._rank(entry, systems, unit), entry) for entry in self._by_code.get(code, ())]
         fitting = [(rank, entry) for rank, entry in ranked if rank is not None]
         return tuple(entry for _, entry in sorted(fitting, key=lambda pair: pair[0]))
 
@@ -53,11 +53,11 @@ class CodeMap:
         >>> CodeMap([hb]).find("HB", "L", UnitText("g/L", "g/L"), date(2024, 6, 1)) is None
         True
         """
-        return next((entry for entry in self.candidates(code, system, unit) if is_valid(entry, on)), None)
+        return next((entry for entry in self.candidates(code, (system,), unit) if is_valid(entry, on)), None)
 
-    def _rank(self, entry: CodeMapEntry, system: str, unit: UnitText) -> tuple[int, int] | None:
+    def _rank(self, entry: CodeMapEntry, systems: tuple[str, ...], unit: UnitText) -> tuple[int, int] | None:
         """Return how well a row fits, lower is better; None: not at all."""
-        if entry.system and entry.system != system:
+        if entry.system and entry.system not in systems:
             return None
         of_unit = self._unit_rank(entry.unit, unit)
         return None if of_unit is None else (0 if entry.system else 1, of_unit)

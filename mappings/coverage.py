@@ -9,10 +9,16 @@ from mappings.rules import SegmentMap
 from mappings.segments.evn import EVN_PROVENANCE
 from mappings.segments.mrg import MRG_PATIENT
 from mappings.segments.msh import MSH_PROVENANCE
+from mappings.segments.nte import NTE_OBSERVATION, NTE_PATIENT, NTE_REPORT
+from mappings.segments.obr import OBR_REPORT, OBR_SPECIMEN
+from mappings.segments.obx import OBX_OBSERVATION
+from mappings.segments.orc import ORC_REPORT
 from mappings.segments.pd1 import PD1_PATIENT
 from mappings.segments.pid import PID_PATIENT
 from mappings.segments.pv1 import PV1_ENCOUNTER
 from mappings.segments.pv2 import PV2_ENCOUNTER
+from mappings.segments.spm import SPM_SPECIMEN
+from mappings.trials.cti import CTI_RESULT
 
 MAPS: Final[tuple[SegmentMap, ...]] = (
     MSH_PROVENANCE,
@@ -22,6 +28,15 @@ MAPS: Final[tuple[SegmentMap, ...]] = (
     MRG_PATIENT,
     PV1_ENCOUNTER,
     PV2_ENCOUNTER,
+    ORC_REPORT,
+    OBR_REPORT,
+    OBR_SPECIMEN,
+    SPM_SPECIMEN,
+    OBX_OBSERVATION,
+    NTE_OBSERVATION,
+    NTE_REPORT,
+    NTE_PATIENT,
+    CTI_RESULT,
 )
 
 NOT_MAPPED: Final[dict[str, str]] = {

@@ -134,7 +134,7 @@ def convert(value: Decimal, source: str, target: str, codes: Iterable[str] = ())
     if source == target:
         return plain(value)
     factor = factor_of(source, target, tuple(codes))
-    return None if factor is None else _multiply(value, factor)
+    return None if factor is None else multiply(value, factor)
 
 
 @lru_cache(maxsize=4096)
@@ -163,7 +163,8 @@ def _through(row: Factor, source: Unit, target: Unit) -> Fraction | None:
     return None
 
 
-def _multiply(value: Decimal, factor: Fraction) -> Decimal:
+def multiply(value: Decimal, factor: Fraction) -> Decimal:
+    """Multiply exactly; the digits of the result are as ``convert`` says."""
     if factor == 1:
         return plain(value)
     shift = _power_of_ten(factor)

@@ -12,6 +12,8 @@ from typing import Final
 from gateway.hl7v2.message import Message
 from mappings.context import Context
 from mappings.messages.adt import merge, person, visit
+from mappings.messages.oru import result
+from mappings.trials.cti import link_message
 
 MessageRule = Callable[[Message, Context], None]
 
@@ -24,8 +26,9 @@ RULES: Final[dict[tuple[str, str], MessageRule]] = {
     ("ADT", "A28"): person,
     ("ADT", "A31"): person,
     ("ADT", "A40"): merge,
+    ("ORU", "R01"): result,
 }
 """(MSH-9.1, MSH-9.2) -> rule."""
 
-EVERYWHERE: Final[tuple[MessageRule, ...]] = ()
+EVERYWHERE: Final[tuple[MessageRule, ...]] = (link_message,)
 """Rules for segments that any translated message may carry, run after its own rule."""

@@ -1,0 +1,218 @@
+"""``ORU^R01``: results. Each OBR becomes a DiagnosticReport, each OBX an Observation, each SPM a Specimen."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any, Final
+
+from gateway.errors import Place, StructureError
+from gateway.hl7v2.message import Message, Segment
+from gateway.hl7v2.structures import Group, group
+from mappings.context import Context, Draft
+from mappings.datatypes.ts import utc_of
+from mappings.numbers import NumberFormat
+from mappings.segments.nte import NTE_OBSERVATION, NTE_REPORT, add_notes
+from mappings.segments.obr import OBR_REPORT, OBR_SPECIMEN, category, effective, order_key, report_key
+from mappings.segments.obx import OBX_OBSERVATION, identity
+from mappings.segments.obx_meaning import meaning_of
+from mappings.segments.obx_order import Order, open_order
+from mappings.segments.orc import ORC_REPORT
+from mappings.segments.pd1 import PD1_PATIENT
+from mappings.segments.pid import patient
+from mappings.segments.pv1 import encounter
+from mappings.segments.spm import SPM_SPECIMEN
+from mappings.segments.spm import identity as specimen_identity
+from mappings.trials.cti import OUTSIDE, link
+
+CLOCK_TOLERANCE: Final = timedelta(days=1)
+"""How far in the future a result may lie before a person must look: a wrong zone is hours, a wrong clock is more."""
+
+_TAKEN_BACK: Final = frozenset({"entered-in-error", "cancelled"})
+
+
+def result(message: Message, context: Context) -> None:
+    """Translate the results of a message, patient by patient, order by order.
+
+    Raises ``StructureError`` when it has no PID or no OBR, ``MappingError`` as the segment maps do.
+    """
+    root = group(message)
+    used: list[Segment] = []
+    patients = root.groups("PATIENT_RESULT")
+    for found in patients:
+        visit = _person(found, context)
+        for order in found.groups("ORDER_OBSERVATION"):
+            used += _report(order, visit, context)
+    if not patients or message.first("OBR") is None:
+        raise StructureError("the segment is missing", Place("OBR" if message.first("PID") else "PID"), "100")
+    context.memo[OUTSIDE] = [cti for cti in message.all("CTI") if cti not in used]
+
+
+def _person(found: Group, context: Context) -> Draft | None:
+    """State the Patient and the Encounter of a PATIENT_RESULT group; return the Encounter."""
+    by_name: dict[str, Segment] = {}
+    for child in found.children:
+        if child.name != "ORDER_OBSERVATION":
+            for segment in [child] if isinstance(child, Segment) else child.all_segments():
+                by_name.setdefault(segment.name, segment)
+    if "PID" not in by_name:
+        raise StructureError("the segment is missing", Place("PID"), "100")
+    person = patient(by_name["PID"], context)
+    if "PD1" in by_name:
+        PD1_PATIENT.apply(by_name["PD1"], context, person)
+    return encounter(by_name["PV1"], context) if "PV1" in by_name else None
+
+
+def _report(found: Group, visit: Draft | None, context: Context) -> list[Segment]:
+    """State the report of one order and its results; return the CTI segments used."""
+    obr, orc = found.first("OBR"), found.first("ORC")
+    if obr is None:
+        raise StructureError("the segment is missing", Place("OBR"), "100")
+    order = _order(obr, orc, visit, context)
+    specimens = _specimens(found, obr, order, context)
+    if len(specimens) == 1:
+        order.specimen = specimens[0].reference
+
+    report = context.draft("DiagnosticReport", context.id("DiagnosticReport", *order.key, *report_key(obr)))
+    report.body["subject"] = {"reference": f"Patient/{context.patient}"}
+    if order.encounter:
+        report.body["encounter"] = order.encounter
+    OBR_REPORT.apply(obr, context, report)
+    if orc is not None:
+        ORC_REPORT.apply(orc, context, report)
+    _add(report, "specimen", specimens)
+    add_notes(found.segments("NTE"), NTE_REPORT, context, report)
+
+    results = [_observation(each, order, context) for each in found.groups("OBSERVATION") if each.first("OBX")]
+    _add(report, "result", results)
+    about_specimens = _of_specimens(found, specimens, order, context)
+    ctis = [segment for segment in found.all_segments() if segment.name == "CTI"]
+    link(ctis, [report, *results, *about_specimens], context)
+    return ctis
+
+
+def _add(report: Draft, element: str, drafts: list[Draft]) -> None:
+    references = report.body.setdefault(element, []) if drafts else []
+    references += [draft.reference for draft in drafts if draft.reference not in references]
+
+
+def _order(obr: Segment, orc: Segment | None, visit: Draft | None, context: Context) -> Order:
+    site = context.site
+    elements = effective(obr, context) or {}
+    order = Order(
+        key=order_key(obr, orc, context),
+        day=_day(elements, context),
+        format=NumberFormat(site.decimal_comma, site.thousands),
+        dialect=_dialect(context),
+        effective=elements,
+        category=category(obr),
+        encounter=visit.reference if visit else None,
+    )
+    open_order(order, context)
+    return order
+
+
+def _dialect(context: Context) -> int:
+    """Return a small number for the delimiters of the message, to tell fields of different ones apart in the cache."""
+    known: dict[Any, int] = context.cache.setdefault("dialects", {})
+    return known.setdefault(context.message.delimiters, len(known))
+
+
+def _day(elements: dict[str, Any], context: Context) -> date:
+    """Return the day that code maps are read for: of the result, else of the message, in the sender's calendar."""
+    text = elements.get("effectiveDateTime") or elements.get("effectivePeriod", {}).get("start")
+    if not text:
+        return context.received_at.astimezone(context.zone).date()
+    return date.fromisoformat(text[:10] if len(text) >= 10 else f"{text}-01-01"[:10])
+
+
+def _specimens(found: Group, obr: Segment, order: Order, context: Context) -> list[Draft]:
+    """State the specimens of an order: of its SPM segments, else of OBR-15."""
+    groups = [each for each in found.groups("SPECIMEN") if each.first("SPM")]
+    drafts = [_specimen(segment, order, context) for each in groups if (segment := each.first("SPM"))]
+    if drafts or not obr.repeats(15):
+        return drafts
+    draft = context.draft("Specimen", context.id("Specimen", *order.key, "OBR-15"))
+    draft.body["subject"] = {"reference": f"Patient/{context.patient}"}
+    OBR_SPECIMEN.apply(obr, context, draft)
+    return [draft]
+
+
+def _specimen(spm: Segment, order: Order, context: Context) -> Draft:
+    draft = context.draft("Specimen", context.id("Specimen", *specimen_identity(spm, order.key)))
+    draft.body["subject"] = {"reference": f"Patient/{context.patient}"}
+    SPM_SPECIMEN.apply(spm, context, draft)
+    if not order.effective:
+        taken = draft.body.get("collection", {})
+        order.effective = {
+            name.replace("collected", "effective"): at for name, at in taken.items() if name.startswith("collected")
+        }
+        order.day = _day(order.effective, context)
+    return draft
+
+
+def _of_specimens(found: Group, specimens: list[Draft], order: Order, context: Context) -> list[Draft]:
+    """State the Observations about a specimen itself (OBX behind SPM): ``focus`` is the Specimen."""
+    made = []
+    groups = [each for each in found.groups("SPECIMEN") if each.first("SPM")]
+    for each, specimen in zip(groups, specimens, strict=False):
+        for inner in (each, *each.groups("OBSERVATION"), *each.groups("SPECIMEN_OBSERVATION")):
+            for obx in inner.segments("OBX"):
+                draft = _of_obx(obx, order, context)
+                draft.body["focus"] = [specimen.reference]
+                made.append(draft)
+    return made
+
+
+def _observation(found: Group, order: Order, context: Context) -> Draft:
+    obx = found.first("OBX")
+    if obx is None:
+        raise StructureError("the segment is missing", Place("OBX"), "100")
+    draft = _of_obx(obx, order, context)
+    add_notes(found.segments("NTE"), NTE_OBSERVATION, context, draft)
+    return draft
+
+
+def _of_obx(obx: Segment, order: Order, context: Context) -> Draft:
+    """State the Observation of an OBX."""
+    day = order.day
+    if sent := obx.value(14):
+        day = _day_of(sent, order, context)
+    order.meaning = meaning_of(obx, day, order.dialect, context)
+    draft = context.draft("Observation", context.id("Observation", *order.key, *identity(obx, context)))
+    body = draft.body
+    body["subject"] = {"reference": f"Patient/{context.patient}"}
+    OBX_OBSERVATION.apply(obx, context, draft)
+    if order.category:
+        body["category"] = order.category
+    if order.encounter:
+        body["encounter"] = order.encounter
+    if order.specimen:
+        body["specimen"] = order.specimen
+    _hold_future(draft, context)
+    if body.get("status") in _TAKEN_BACK:
+        draft.held = ""
+    return draft
+
+
+def _day_of(sent: str, order: Order, context: Context) -> date:
+    """Return the day of OBX-14 as sent, for the code map; the order's where it is not one of HL7's dates."""
+    key = ("day", sent)
+    if key not in context.memo:
+        try:
+            context.memo[key] = date.fromisoformat(f"{sent[:4]}-{sent[4:6] or '01'}-{sent[6:8] or '01'}")
+        except ValueError:
+            context.memo[key] = order.day
+    day: date = context.memo[key]
+    return day
+
+
+def _hold_future(draft: Draft, context: Context) -> None:
+    """Keep back a result that lies in the future by more than clocks differ."""
+    text = draft.body.get("effectiveDateTime") or draft.body.get("effectivePeriod", {}).get("start")
+    if not text:
+        return
+    key = ("future", text)
+    if key not in context.memo:
+        context.memo[key] = utc_of(text, context.zone) > context.received_at + CLOCK_TOLERANCE
+    if context.memo[key]:
+        draft.hold("effective time in the future")

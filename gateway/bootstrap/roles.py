@@ -255,4 +255,15 @@ class Gateway:
             self._parts.append(Loop(f"deliver {id}", worker.run))
 
     def _adapter(self, recipient: Recipient) -> RecipientAdapter:
-        raise NotImplementedError
+        if recipient.kind == "amqp":
+            from adapters.recipient.amqp import Amqp
+            from gateway.services.receipts import keeper
+
+            return Amqp(recipient, self.broker, keeper(self.store, recipient.id, utc_now))
+        if recipient.kind == "webhook":
+            from adapters.recipient.webhook import Webhook
+
+            return Webhook(recipient)
+        from adapters.recipient.fhir_server import FhirServer
+
+        return FhirServer(recipient)

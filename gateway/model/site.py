@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Literal
+from urllib.parse import quote
 
 from gateway.model.names import SITE_SYSTEM
 
@@ -86,7 +87,7 @@ class Site:
 
     def scoped(self, kind: str, name: str) -> str:
         """Return a system URI that belongs to this site alone, for an authority or code system it does not declare."""
-        return f"{SITE_SYSTEM}/{self.id}/{kind}/{name or 'unnamed'}"
+        return f"{SITE_SYSTEM}/{self.id}/{kind}/{quote(name, safe='') or 'unnamed'}"
 
     def rank(self, feed: str, resource_type: str) -> int:
         """Return how much a feed's word counts for a resource type; higher wins."""

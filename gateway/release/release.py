@@ -143,7 +143,17 @@ def _formed(
     without_other_studies(kept, rights.study.id)
     if rights.pseudonymous and version.type == "Patient":
         generalise(kept)
+    _without_empty_ranges(kept)
     return kept
+
+
+def _without_empty_ranges(element: dict[str, Any]) -> None:
+    """Drop reference ranges whose bounds and words stayed inside (obs-3 asks for one of them)."""
+    for part in element.get("component", ()):
+        _without_empty_ranges(part)
+    ranges = [one for one in element.pop("referenceRange", ()) if one.keys() & {"low", "high", "text"}]
+    if ranges:
+        element["referenceRange"] = ranges
 
 
 def _checked(

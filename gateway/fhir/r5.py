@@ -39,6 +39,7 @@ STEPS: Final[dict[str, tuple[Step, ...]]] = {
     "Encounter": clinical.ENCOUNTER,
     "Immunization": clinical.IMMUNIZATION,
     "Location": clinical.LOCATION,
+    "Medication": clinical.MEDICATION,
     "MedicationAdministration": clinical.MEDICATION_ADMINISTRATION,
     "MedicationRequest": clinical.MEDICATION_REQUEST,
     "Observation": clinical.OBSERVATION,

@@ -221,6 +221,17 @@ MEDICATION_REQUEST: Final[tuple[Step, ...]] = (
     alter("dispenseRequest", edited(rename("performer", "dispenser"))),
     drop("detectedIssue", "instantiatesCanonical", "instantiatesUri"),
 )
+_INGREDIENT: Final = edited(
+    rename("itemCodeableConcept", "item", concept),
+    rename("itemReference", "item", pointer),
+    rename("strength", "strengthRatio"),
+)
+MEDICATION: Final[tuple[Step, ...]] = (
+    rename("form", "doseForm"),
+    rename("manufacturer", "marketingAuthorizationHolder"),
+    rename("amount", "totalVolume", lambda ratio: ratio.get("numerator")),
+    alter("ingredient", each(_INGREDIENT)),
+)
 IMMUNIZATION: Final[tuple[Step, ...]] = (
     alter("manufacturer", pointer),
     rename("reportOrigin", "informationSource", concept),
@@ -239,7 +250,7 @@ PRACTITIONER_ROLE: Final[tuple[Step, ...]] = (_telecom, _availability)
 LOCATION: Final[tuple[Step, ...]] = (
     _telecom,
     rename("physicalType", "form"),
-    alter("hoursOfOperation", lambda hours: {"availableTime": [_HOURS(each_) for each_ in hours]}),
+    alter("hoursOfOperation", lambda hours: [{"availableTime": [_HOURS(hour) for hour in hours]}]),
     drop("availabilityExceptions"),
 )
 PROVENANCE: Final[tuple[Step, ...]] = (

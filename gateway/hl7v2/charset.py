@@ -90,7 +90,7 @@ def decode(raw: bytes, *, default: str = "ASCII", windows_1252: bool = False, tr
     findings: list[Finding] = []
     wanted = _wanted(declared, default, findings)
     if len(body) != len(raw):
-        wanted = "utf-8"
+        wanted = _marked(wanted, findings)
     if windows_1252 and wanted in {"ascii", "iso8859-1"}:
         wanted = "cp1252"
     if body.isascii() and wanted in _SINGLE_OR_UTF8:
@@ -147,6 +147,13 @@ def _wanted(declared: str, default: str, findings: list[Finding]) -> str:
     if declared.strip() not in CODECS:
         findings.append(Finding(str(MSH_18), f"read as {_title(codec)}: the name is not in table 0211"))
     return codec
+
+
+def _marked(wanted: str, findings: list[Finding]) -> str:
+    """Return UTF-8 for bytes with its byte order mark, and report a declaration that says otherwise."""
+    if wanted not in {"utf-8", "ascii"}:
+        findings.append(Finding(str(MSH_18), f"the byte order mark is of UTF-8, not {_title(wanted)}"))
+    return "utf-8"
 
 
 def _fitting(body: bytes, wanted: str) -> str:

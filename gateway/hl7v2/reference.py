@@ -132,7 +132,7 @@ def resolve(kind: str, event: str, stated: str, version: str) -> Resolved:
     if near != version:
         remarks.append((12, f"the version is not known; read as {near}" if version else f"no version; read as {near}"))
     name = structure_name(kind, event, stated)
-    if stated and stated != name:
+    if stated not in {"", name, EARLIER.get(name)}:
         remarks.append((9, f"the structure stated is not the event's; read as {name}"))
     wanted = [f"{kind}_{event}", name] if near in _OWN_STRUCTURE_PER_EVENT else [name, EARLIER.get(name, name)]
     for candidate in wanted:

@@ -53,3 +53,7 @@ def test_field_rules_follow_the_version():
     assert 4 not in segment_rules("2.8", "OBX").required
     assert segment_rules("2.5.1", "ZZZ") is None
     assert dict(segment_rules("2.2", "PID").typed)[7] != dict(segment_rules("2.7", "PID").typed)[7]
+
+
+def test_the_older_name_of_a_structure_is_no_mistake():
+    assert resolve("ADT", "A28", "ADT_A01", "2.3.1").remarks == ()

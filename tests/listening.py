@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 from adapters.hospital.framing import BlockReader, frame
-from gateway.model.site import Feed
+from adapters.hospital.mllp import MllpListener
+from gateway.errors import StoreUnavailable
+from gateway.model.keys import Keys
+from gateway.model.message import MessageState
+from gateway.ports import MessageFilter
+from gateway.services.metrics import Metrics
+from gateway.services.receive import Intake
+from gateway.store import create_store
 
 
-def message(control_id="1", *, type="ORU^R01", version="2.5.1", processing_id="P", ask="", patient="100", sent="20260301080000", text="5.1"):
+def message(
+    control_id="1",
+    *,
+    type="ORU^R01",
+    version="2.5.1",
+    processing_id="P",
+    ask="",
+    patient="100",
+    sent="20260301080000",
+    text="5.1",
+):
     """Return a small fictional laboratory message; ``ask`` is MSH-15 and MSH-16, ``AL|NE``."""
     lines = [
         f"MSH|^~\\&|LIS|NORTH|GATEWAY|UNIT|{sent}||{type}|{control_id}|{processing_id}|{version}|||{ask or '|'}",
@@ -72,3 +92,70 @@ def codes(acknowledgments):
 
 def clock():
     return datetime.now(UTC)
+
+
+def keys():
+    return Keys(*(secrets.token_bytes(32) for _ in range(4)), {"a": secrets.token_bytes(32)}, "a")
+
+
+@contextmanager
+def sqlite_store(folder):
+    """Give a fresh, migrated, encrypted store in a folder."""
+    store = create_store(f"sqlite:///{folder}/gateway.db", keys())
+    try:
+        store.upgrade()
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def listening(store, *feeds, **options):
+    """Run an intake and the listeners of MLLP feeds; give the listener, its ``intake`` and ``metrics`` beside it."""
+    metrics = Metrics()
+    intake = Intake(store, clock, metrics=metrics, **options)
+    listener = MllpListener(feeds, intake, metrics)
+    intake.start()
+    listener.start()
+    try:
+        yield SimpleNamespace(listener=listener, intake=intake, metrics=metrics, ports=listener.ports)
+    finally:
+        listener.stop()
+        intake.stop()
+
+
+def settle(store, state, *, place="", reason="", count=1):
+    """Settle the next stored messages, as the translating role would, once they are there; return their ids."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        with store.begin() as transaction:
+            found = transaction.messages.find(MessageFilter(state=MessageState.STORED))
+            if len(found) >= count:
+                for one in found:
+                    transaction.messages.settle(one.id, state, clock(), place=place, reason=reason)
+                return [one.id for one in found]
+        time.sleep(0.01)
+    raise AssertionError("nothing was stored")
+
+
+def rows(store):
+    """Return every stored message, oldest first, raw bytes included."""
+    with store.begin(write=False) as transaction:
+        found = transaction.messages.find(MessageFilter(limit=1000))
+        return [transaction.messages.get(one.id) for one in reversed(found)]
+
+
+class BrokenStore:
+    """A store in front of another that does not commit while ``broken``."""
+
+    def __init__(self, store):
+        self._store = store
+        self.broken = True
+
+    def receive(self, batch):
+        if self.broken:
+            raise StoreUnavailable("the disk is full")
+        return self._store.receive(batch)
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)

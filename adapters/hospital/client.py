@@ -12,13 +12,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Final, cast
 
 from adapters.hospital.framing import BlockReader, frame
 from gateway.errors import Unreadable
 from gateway.hl7v2.peek import peek
 
-_LOOK_SECONDS = 0.25
+_LOOK_SECONDS: Final = 0.25
+_SHUTDOWN_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,12 @@ class _Run:
         try:
             _, sender = await asyncio.wait_for(
                 loop.create_connection(
-                    lambda: _Sender(self, loop), target.host, target.port, ssl=target.tls, server_hostname=name
+                    lambda: _Sender(self, loop),
+                    target.host,
+                    target.port,
+                    ssl=target.tls,
+                    server_hostname=name,
+                    ssl_shutdown_timeout=_SHUTDOWN_SECONDS if target.tls else None,
                 ),
                 self.timeout,
             )
@@ -173,6 +179,7 @@ class _Sender(asyncio.Protocol):
         self._waiting: dict[str, float] = {}
         self._later: set[str] = set()
         self._timer = False
+        self._closing = False
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -181,7 +188,8 @@ class _Sender(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._waiting:
             self._run.summary.errors["connection closed unanswered"] += len(self._waiting)
-        self._end()
+        self._closing = True
+        self.ended.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         now = time.perf_counter()
@@ -192,7 +200,7 @@ class _Sender(asyncio.Protocol):
 
     def go_on(self) -> None:
         """Send as far as window and rate allow; close when everything is sent and answered."""
-        while len(self._waiting) < self._run.window and not self._timer:
+        while len(self._waiting) < self._run.window and not self._timer and not self._closing:
             if wait := self._run.wait():
                 self._timer = True
                 self._loop.call_later(wait, self._tick)
@@ -210,12 +218,12 @@ class _Sender(asyncio.Protocol):
         if any(now - sent > self._run.timeout for sent in self._waiting.values()):
             self._run.summary.errors["no answer in time"] += len(self._waiting)
             self._waiting.clear()
-            self._end()
+            self._closing = True
+            self._transport.abort()
 
     def _tick(self) -> None:
         self._timer = False
-        if not self.ended.done():
-            self.go_on()
+        self.go_on()
 
     def _send(self, raw: bytes) -> None:
         control_id, accept, application = _expected(raw)
@@ -242,8 +250,7 @@ class _Sender(asyncio.Protocol):
         summary.latencies.append(now - sent)
 
     def _end(self) -> None:
-        if not self.ended.done():
-            self.ended.set_result(None)
+        self._closing = True
         self._transport.close()
 
 

@@ -29,6 +29,9 @@ _UNANSWERED: Final = 256
 _WRITE_BUFFER: Final = 256 * 1024
 _SWEEP_SECONDS: Final = 0.25
 _HANDSHAKE_SECONDS: Final = 10.0
+_SHUTDOWN_SECONDS: Final = 1.0
+_CLOSING_TURNS: Final = 5
+"""Turns of the loop within which an aborted transport is closed."""
 
 
 class _Slot:
@@ -219,6 +222,7 @@ class _FeedListener:
         self._metrics = metrics
         self._loop = loop
         self._server: asyncio.Server | None = None
+        self._closing = False
 
     async def open(self) -> int:
         """Listen; return the port (the one chosen when the feed says 0). Raises ``ConfigurationError``."""
@@ -231,6 +235,7 @@ class _FeedListener:
                 self.feed.port,
                 ssl=context,
                 ssl_handshake_timeout=_HANDSHAKE_SECONDS if context else None,
+                ssl_shutdown_timeout=_SHUTDOWN_SECONDS if context else None,
                 backlog=512,
             )
         except OSError as error:
@@ -241,7 +246,9 @@ class _FeedListener:
         return port
 
     def refusal(self, transport: asyncio.Transport) -> str:
-        """Return why a new connection is not taken: ``limit``, ``certificate`` or nothing."""
+        """Return why a new connection is not taken: ``stopping``, ``limit``, ``certificate`` or nothing."""
+        if self._closing:
+            return "stopping"
         if len(self.connections) >= self.feed.max_connections:
             return "limit"
         tls = self.feed.tls
@@ -287,6 +294,7 @@ class _FeedListener:
 
     def stop_accepting(self) -> None:
         """Close the port; connections stay."""
+        self._closing = True
         if self._server:
             self._server.close()
 
@@ -353,8 +361,15 @@ class MllpListener:
             await asyncio.sleep(0.01)
         for connection in self._connections():
             connection.abort()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        """End connections that are still being made (TLS handshakes) and let the loop close what was aborted."""
+        for task in asyncio.all_tasks():
+            if task is not asyncio.current_task():
+                task.cancel()
+        for _ in range(_CLOSING_TURNS):
+            await asyncio.sleep(0)
 
     def _connections(self) -> list[_Connection]:
         return [connection for listener in self._listeners for connection in tuple(listener.connections)]

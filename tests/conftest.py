@@ -1,1 +1,1 @@
-pytest_plugins = ("tests.servers.postgres", "tests.servers.rabbitmq")
+pytest_plugins = ("tests.servers.postgres", "tests.servers.rabbitmq", "tests.contracts.stores")

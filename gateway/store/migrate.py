@@ -66,7 +66,7 @@ def note_keys(connection: Connection, keys: Keys) -> None:
 def check_keys(connection: Connection, keys: Keys) -> None:
     """Raise ``KeysMissing`` when a key is not the one the database was written with."""
     given = _checks(keys)
-    for name, value in connection.execute(select(key_checks)).tuples():
+    for name, value in connection.execute(select(key_checks)):
         if name in given and not hmac.compare_digest(given[name], bytes(value)):
             raise KeysMissing(f"the {name} key is not the one this database was written with")
 

@@ -6,7 +6,6 @@ import fcntl
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from io import FileIO
 from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar, Final
@@ -55,24 +54,25 @@ class OwnedFile:
             self._taken.add(self._name)
 
     @staticmethod
-    def _locked(beside: Path) -> FileIO:
-        file = FileIO(os.open(beside, os.O_RDWR | os.O_CREAT, 0o600), "r+")
+    def _locked(beside: Path) -> int:
+        file = os.open(beside, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             # A record lock ends with its process and is not inherited by a fork, so nothing stale can stay behind.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            owner = file.read(20).decode("ascii", "replace").strip()
-            file.close()
+            owner = os.read(file, 20).decode("ascii", "replace").strip()
+            os.close(file)
             raise StoreUnavailable(f"another gateway process ({owner or 'unknown'}) owns the database file") from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n".encode())
+        os.truncate(file, 0)
+        os.write(file, f"{os.getpid()}\n".encode())
         return file
 
     def close(self) -> None:
         """Give the file back."""
         with self._guard:
-            self._file.close()
-            self._taken.discard(self._name)
+            if self._name in self._taken:
+                os.close(self._file)
+                self._taken.discard(self._name)
 
 
 class SqliteBackend:

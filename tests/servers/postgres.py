@@ -68,11 +68,11 @@ class PostgresServer:
         self._initialise()
         self.start()
 
-    def database(self) -> str:
-        """Make an empty database and return its URL."""
+    def database(self, template: str = "template0") -> str:
+        """Make a database, empty or a copy of another (named, or by its URL), and return its URL."""
         name = f"test_{next(self._names)}"
         with psycopg.connect(self._dsn("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template.rpartition("/")[2]}"')
         return f"postgresql://gateway@127.0.0.1:{self.port}/{name}"
 
     def start(self) -> None:

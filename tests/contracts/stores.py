@@ -1,0 +1,172 @@
+"""Stores for the contract tests, one kind of database after the other, and builders of what goes into them."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from gateway.model.delivery import Attempt, ChangeKind, ManifestEntry, View
+from gateway.model.keys import Keys
+from gateway.model.message import Incoming, MessageState
+from gateway.model.resource import ResourceVersion
+from gateway.store import create_store
+from gateway.store.store import SqlStore
+
+NOW = datetime(2026, 3, 2, 9, 30, 0, 123456, tzinfo=UTC)
+SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
+KEYS = Keys(
+    identity=b"i" * 32,
+    index=b"x" * 32,
+    pseudonym=b"p" * 32,
+    audit=b"a" * 32,
+    encryption={"k1": b"e" * 32},
+    active="k1",
+)
+VIEW = View("edc", "mld-01")
+
+
+class Database:
+    """One database of one test. Stores opened through it are closed after the test."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._open: list[SqlStore] = []
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.startswith("sqlite")
+
+    def open(self, keys: Keys = KEYS, *, read_only: bool = False) -> SqlStore:
+        self._open.append(create_store(self.url, keys, read_only=read_only))
+        return self._open[-1]
+
+    def close(self) -> None:
+        for store in self._open:
+            store.close()
+        self._open.clear()
+
+    def again(self, keys: Keys = KEYS) -> SqlStore:
+        """Close and open again, as a restart does."""
+        self.close()
+        return self.open(keys)
+
+    def bytes_on_disk(self) -> bytes:
+        """Return every byte of the database's files."""
+        if self.is_sqlite:
+            path = Path(self.url.removeprefix("sqlite:///"))
+            return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("CHECKPOINT")
+            folder = connection.execute(
+                "SELECT current_setting('data_directory') || '/base/' || oid FROM pg_database"
+                " WHERE datname = current_database()"
+            ).fetchone()
+        return b"".join(file.read_bytes() for file in Path(folder[0]).iterdir() if file.is_file())
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database without a table, of each kind."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'gateway.db'}"
+    else:
+        url = request.getfixturevalue("postgres_server").database()
+    database = Database(url)
+    yield database
+    database.close()
+
+
+def _upgraded(url: str) -> str:
+    store = create_store(url, KEYS)
+    store.upgrade()
+    store.close()
+    return url
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("store") / "template.db"
+    _upgraded(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(new_postgres_database: Callable[[], str]) -> str:
+    return _upgraded(new_postgres_database())
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database with every table, of each kind."""
+    if request.param == "sqlite":
+        path = tmp_path / "gateway.db"
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        found = Database(f"sqlite:///{path}")
+    else:
+        template = request.getfixturevalue("postgres_template")
+        found = Database(request.getfixturevalue("postgres_server").database(template))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def store(database: Database) -> SqlStore:
+    return database.open()
+
+
+def uid(number: int) -> str:
+    """Return an internal id."""
+    return str(UUID(int=(5 << 76) | (2 << 62) | number))
+
+
+def incoming(control_id: str = "M1", **changed: object) -> Incoming:
+    """Return a message that is to be stored; its content follows its control id unless given."""
+    raw = changed.get("raw", f"MSH|^~\\&|LAB|||||ORU^R01|{control_id}|P|2.5.1\r".encode("utf-8", "replace"))
+    message = Incoming(
+        feed="lab",
+        site="milan",
+        control_id=control_id,
+        message_type="ORU^R01",
+        lane=7,
+        received_at=NOW,
+        raw=raw,
+        digest=hashlib.sha256(raw).digest(),
+        state=MessageState.STORED,
+        acknowledgment=f"MSA|AA|{control_id}".encode(),
+        positive=True,
+        conflict_acknowledgment=f"MSA|AE|{control_id}".encode(),
+    )
+    return replace(message, **changed)
+
+
+def version(number: int, of: int = 1, **changed: object) -> ResourceVersion:
+    """Return a version of an Observation of patient 900."""
+    one = ResourceVersion(
+        type="Observation",
+        id=uid(number),
+        version=of,
+        body=f'{{"resourceType":"Observation","id":"{uid(number)}","value":{of}.50}}'.encode(),
+        message=1,
+        stored_at=NOW,
+        patient=uid(900),
+        clocks={"": (0, "2026-03-02T09:00:00Z", 1)},
+        code="http://loinc.org|718-7",
+        date=NOW,
+        status="final",
+    )
+    return replace(one, **changed)
+
+
+def attempt(delivery: int, outcome: str = "accepted", *carried: int, **changed: object) -> Attempt:
+    """Return an attempt that carried version 1 of these resources."""
+    manifest = tuple(ManifestEntry("Observation", uid(number), 1, ChangeKind.CREATED) for number in carried)
+    one = Attempt(delivery, 1, NOW, NOW + SECOND, outcome, "HTTP 200", 10, manifest)
+    return replace(one, **changed)

@@ -84,7 +84,5 @@ def _group(message: Message) -> Group:
 
 
 def _build(shape: Shape, segments: list[Segment]) -> Group:
-    return Group(
-        shape.layout.name,
-        [segments[child] if type(child) is int else _build(child, segments) for child in shape.children],  # type: ignore[arg-type]
-    )
+    children = [segments[child] if isinstance(child, int) else _build(child, segments) for child in shape.children]
+    return Group(shape.layout.name, children)

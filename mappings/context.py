@@ -33,6 +33,7 @@ class Draft:
     patient: str = ""
     removes: set[str] = field(default_factory=set)
     held: str = ""
+    tentative: set[str] = field(default_factory=set)
     stated: dict[str, Statement] = field(default_factory=dict, repr=False)
     """Feed -> the finished statement, where the draft is kept for later messages (``Context.share``)."""
 

@@ -18,6 +18,8 @@ from mappings.segments.pid import PID_PATIENT
 from mappings.segments.pv1 import PV1_ENCOUNTER
 from mappings.segments.pv2 import PV2_ENCOUNTER
 from mappings.segments.spm import SPM_SPECIMEN
+from mappings.trials.consent import CSR_CONSENT
+from mappings.trials.csr import CSP_SUBJECT, CSR_SUBJECT
 from mappings.trials.cti import CTI_RESULT
 
 MAPS: Final[tuple[SegmentMap, ...]] = (
@@ -37,6 +39,9 @@ MAPS: Final[tuple[SegmentMap, ...]] = (
     NTE_REPORT,
     NTE_PATIENT,
     CTI_RESULT,
+    CSR_SUBJECT,
+    CSR_CONSENT,
+    CSP_SUBJECT,
 )
 
 NOT_MAPPED: Final[dict[str, str]] = {

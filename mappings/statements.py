@@ -46,6 +46,7 @@ def _made(draft: Draft, context: Context) -> Statement:
         date=utc_of(date, context.zone) if date else None,
         status=body.get("status") or "",
         held=draft.held,
+        tentative=tuple(sorted(draft.tentative)),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from gateway.hl7v2.message import Field
 from gateway.model.names import V2_TABLE
 from mappings.context import Context
-from mappings.tables import Table, load, systems
+from mappings.tables import Table, hl7_codes, load, systems
 
 _HL7_TABLE: Final = re.compile(r"HL7-?(\d{4})", re.IGNORECASE)
 _OID: Final = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*))+", re.ASCII)
@@ -42,7 +42,16 @@ def _system_uri(name: str, context: Context) -> str:
         return name
     if _OID.fullmatch(name):
         return f"urn:oid:{name}"
-    return context.site.scoped("codes", re.sub(r"[^A-Za-z0-9._~-]", "-", name))
+    return context.site.scoped("codes", name)
+
+
+def own_system(uri: str, code: str, context: Context) -> str:
+    """Return the URI, or the site's own for that HL7 table when the table has no such code, with a gap."""
+    codes = hl7_codes().get(uri)
+    if codes is None or code in codes:
+        return uri
+    context.gap("table", code, system=uri)
+    return context.site.scoped("table", uri.removeprefix(V2_TABLE))
 
 
 def cwe_concept(found: Field, context: Context) -> dict[str, Any] | None:
@@ -57,6 +66,8 @@ def cwe_concept(found: Field, context: Context) -> dict[str, Any] | None:
     CWE-7, -8, -13         CodeableConcept.coding.version
     CWE-9                  CodeableConcept.text                     else the first text without a code
     =====================  =======================================  ======================================
+
+    A code that the HL7 table it claims to be of does not have gets a system of the site, and a gap.
 
     See HL7 v2.5.1 2.A.13 and the v2-to-FHIR maps ``CWE[CodeableConcept]`` and ``CE[CodeableConcept]``.
     """
@@ -79,7 +90,7 @@ def codings_of(found: Field, context: Context) -> tuple[list[dict[str, str]], st
 
 def _coding(code: str, display: str, system: str, version: str, context: Context) -> dict[str, str]:
     coding = {"code": code}
-    if uri := system_uri(system, context):
+    if uri := own_system(system_uri(system, context), code, context):
         coding = {"system": uri, "code": code}
         if version:
             coding["version"] = version
@@ -149,16 +160,14 @@ def through_table(table: Table, found: Field, context: Context) -> dict[str, str
 def site_concept(number: str) -> Callable[[Field, Context], dict[str, Any] | None]:
     """Return a converter for a user-defined table that HL7 gives no codes for.
 
-    Codes sent without a coding system, or as of that table, get one that belongs to this site and the table. They are
-    no gap: there is no standard code they could be.
+    Codes sent without a coding system get one that belongs to this site and the table. They are no gap: there is no
+    standard code they could be.
     """
-    table = f"{V2_TABLE}{number}"
 
     def convert(found: Field, context: Context) -> dict[str, Any] | None:
         codings, text = codings_of(found, context)
         for made in codings:
-            if made.get("system", table) == table:
-                made["system"] = context.site.scoped("table", number)
+            made.setdefault("system", context.site.scoped("table", number))
         return concept_of(codings, text)
 
     convert.__name__ = f"site_concept({number!r})"

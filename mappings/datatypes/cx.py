@@ -129,7 +129,7 @@ def identifier_type(kind: str, context: Context) -> dict[str, str]:
     """Return the Coding of an identifier type (table 0203); one that HL7 does not list stays the site's, with a gap."""
     target = _TYPES.targets.get(kind)
     if target is not None:
-        return {"system": TABLE_0203, "code": kind}
+        return {"system": TABLE_0203, "code": target.code}
     context.gap("table", kind, system=TABLE_0203)
     return {"system": context.site.scoped("table", "0203"), "code": kind}
 

@@ -32,7 +32,7 @@ def hd_system(hd: Field, context: Context, *, unnamed: str = "", kind: str = "id
         return declared.system
     name = hd.component(1) or hd.component(2)
     context.gap("authority", name, text="" if name else "no assigning authority")
-    return context.site.scoped(kind, _slug(name or f"unnamed {unnamed}".strip()))
+    return context.site.scoped(kind, name or f"unnamed-{unnamed}".rstrip("-"))
 
 
 def hd_organization(hd: Field, context: Context) -> dict[str, Any] | None:
@@ -60,12 +60,3 @@ def _organization(hd: Field, context: Context) -> Draft | None:
     if universal and prefix:
         draft.body["identifier"] = [{"system": "urn:ietf:rfc:3986", "value": f"{prefix}{universal}"}]
     return draft
-
-
-def _slug(name: str) -> str:
-    """Return the name as one segment of a URI path.
-
-    >>> _slug("Ospedale S. Anna")
-    'Ospedale-S.-Anna'
-    """
-    return "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._~-") else "-" for letter in name)

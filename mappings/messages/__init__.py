@@ -12,6 +12,7 @@ from typing import Final
 from gateway.hl7v2.message import Message
 from mappings.context import Context
 from mappings.messages.adt import merge, person, visit
+from mappings.messages.crm import registration
 from mappings.messages.oru import result
 from mappings.trials.cti import link_message
 
@@ -27,6 +28,10 @@ RULES: Final[dict[tuple[str, str], MessageRule]] = {
     ("ADT", "A31"): person,
     ("ADT", "A40"): merge,
     ("ORU", "R01"): result,
+    ("CRM", "C01"): registration,
+    ("CRM", "C02"): registration,
+    ("CRM", "C03"): registration,
+    ("CRM", "C04"): registration,
 }
 """(MSH-9.1, MSH-9.2) -> rule."""
 

@@ -65,7 +65,31 @@ def load(name: str) -> Table:
 
 
 @cache
+def user_table(name: str) -> Table:
+    """Read a table of a field that HL7 gives no table, ``csr16_reason_ended``: its number is the field, ``CSR-16``.
+
+    Raises as ``load``.
+    """
+    segment, number = name[:3].upper(), name[3:].partition("_")[0]
+    found = load(name)
+    return Table(name, f"{segment}-{number}", "", found.targets, found.without)
+
+
+@cache
 def systems() -> Mapping[str, str]:
     """Return the URIs of published coding systems by their name of table 0396, in capitals."""
     text = files(__name__).joinpath("hl70396_coding_system.csv").read_text(encoding="utf-8")
     return {row["v2_code"].upper(): row["code"] for row in csv.DictReader(text.splitlines()) if row["code"]}
+
+
+@cache
+def hl7_codes() -> Mapping[str, frozenset[str]]:
+    """Return the codes FHIR R4 publishes for each HL7 table, by the system's URI (``hl7_codes.csv``: table, code).
+
+    What a sender uses beyond them is its own: HL7's user-defined tables invite it.
+    """
+    text = files(__name__).joinpath("hl7_codes.csv").read_text(encoding="utf-8")
+    found: dict[str, set[str]] = {}
+    for row in csv.DictReader(text.splitlines()):
+        found.setdefault(f"{V2_TABLE}{row['table']}", set()).add(row["code"])
+    return {system: frozenset(codes) for system, codes in found.items()}

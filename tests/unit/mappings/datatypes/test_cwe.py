@@ -16,7 +16,7 @@ from tests.translating import SITE, context, field, gaps
         ("http://codes.example/x", "http://codes.example/x"),
         ("LIS", "https://codes.lakeside.example"),
         ("L", SITE.scoped("codes", "L")),
-        ("99 ABC", SITE.scoped("codes", "99-ABC")),
+        ("99 ABC", SITE.scoped("codes", "99 ABC")),
         ("", ""),
     ],
 )
@@ -90,3 +90,11 @@ def test_the_sites_default_for_a_table_comes_before_unknown():
     assert coded("hl70001_administrative_gender", unknown="unknown")(field("X"), made) == "other"
     assert coded("hl70001_administrative_gender", unknown="unknown")(field("X"), context()) == "unknown"
     assert gaps(made) == [("table", "PID-3", "X")]
+
+
+def test_a_code_that_an_hl7_table_does_not_have_is_the_sites_and_a_gap():
+    made = context()
+
+    assert cwe_concept(field("EMR^^HL70069"), made)["coding"][0]["system"] == SITE.scoped("table", "0069")
+    assert gaps(made) == [("table", "PID-3", "EMR")]
+    assert cwe_concept(field("CAR^^HL70069"), context())["coding"][0]["system"].endswith("/v2-0069")

@@ -26,7 +26,7 @@ def test_an_undeclared_authority_is_scoped_to_the_site_and_a_gap():
 
     identifier = cx_identifier(field("7^^^Other Clinic^PI"), made)
 
-    assert identifier["system"] == SITE.scoped("identifier", "Other-Clinic")
+    assert identifier["system"] == SITE.scoped("identifier", "Other Clinic")
     assert identifier["assigner"] == {"display": "Other Clinic"}
     assert gaps(made) == [("authority", "PID-3", "Other Clinic")]
 

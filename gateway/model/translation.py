@@ -20,6 +20,8 @@ class Statement:
     Practitioner, ResearchStudy). ``rank`` is the feed's rank for this type. ``code`` (``system|code``, the preferred
     coding), ``date`` (effective or start, UTC) and ``status`` are what search needs.
     ``held`` names why a person must look before it may leave (implausible value …), ``""`` otherwise.
+    ``tentative`` are top-level elements stated only because FHIR requires them or as what goes without saying: they
+    stand where nothing else was ever said, and never change what was.
     """
 
     type: str
@@ -32,6 +34,7 @@ class Statement:
     date: datetime | None = None
     status: str = ""
     held: str = ""
+    tentative: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ _ACCUMULATED: Final = {"DiagnosticReport": "result"}
 _NOT_ELEMENTS: Final = frozenset({"resourceType", "id"})
 ANY: Final = ""
 """The key in ``clocks`` that stands for every element not named."""
+_TENTATIVE: Final[Clock] = (-1, "", 0)
+"""The clock of elements stated tentatively: older than anything that is said in earnest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ def clock_of(statement: Statement, sent_at: str, message: int) -> Clock:
 def merge(head: ResourceVersion | None, statement: Statement, clock: Clock) -> Merged:
     """Return the resource after ``statement``, given its newest stored version (None: there is none)."""
     if head is None:
-        return Merged(statement.body, {ANY: clock} | dict.fromkeys(statement.removes, clock), changed=True)
+        clocks = dict.fromkeys(statement.removes, clock) | dict.fromkeys(statement.tentative, _TENTATIVE)
+        return Merged(statement.body, {ANY: clock} | clocks, changed=True)
     if statement.type in REPLACED_WHOLE:
         return _replace(head, statement, clock)
     return _merge_elements(head, statement, clock)
@@ -74,7 +77,8 @@ def _merge_elements(head: ResourceVersion, statement: Statement, clock: Clock) -
             clocks[element] = clock
     for element, value in stated.items():
         if element not in _NOT_ELEMENTS:
-            _state(body, clocks, element, value, clock, accumulated=_ACCUMULATED.get(statement.type))
+            when = _TENTATIVE if element in statement.tentative else clock
+            _state(body, clocks, element, value, when, accumulated=_ACCUMULATED.get(statement.type))
     changed = body != before
     encoded = codec.encode(body) if changed else head.body
     return Merged(

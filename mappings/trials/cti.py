@@ -9,7 +9,7 @@ from gateway.hl7v2.message import Field, Message, Segment
 from gateway.model.names import PROTOCOL_VISIT, TREATMENT_PHASE
 from mappings.context import Context, Draft
 from mappings.datatypes.cwe import cwe_concept
-from mappings.rules import Converter, Row, SegmentMap
+from mappings.rules import Row, SegmentMap
 from mappings.trials.studies import WORKFLOW_STUDY, study_of
 
 _RESULTS: Final = frozenset({"Observation", "DiagnosticReport"})
@@ -21,15 +21,16 @@ def in_study(found: Field, context: Context) -> dict[str, Any] | None:
     return {"url": WORKFLOW_STUDY, "valueReference": named.reference} if named else None
 
 
-def concept_extension(url: str) -> Converter:
-    """Return the converter of a coded field to an extension that holds a CodeableConcept."""
+def protocol_visit(found: Field, context: Context) -> dict[str, Any] | None:
+    """CTI-3: the visit of the protocol, as an extension."""
+    made = cwe_concept(found, context)
+    return {"url": PROTOCOL_VISIT, "valueCodeableConcept": made} if made else None
 
-    def convert(found: Field, context: Context) -> dict[str, Any] | None:
-        made = cwe_concept(found, context)
-        return {"url": url, "valueCodeableConcept": made} if made else None
 
-    convert.__name__ = f"extension({url.rpartition('/')[2]})"
-    return convert
+def treatment_phase(found: Field, context: Context) -> dict[str, Any] | None:
+    """CTI-2: the phase of the protocol's treatment (not of the trial), as an extension."""
+    made = cwe_concept(found, context)
+    return {"url": TREATMENT_PHASE, "extension": [{"url": "phase", "valueCodeableConcept": made}]} if made else None
 
 
 CTI_RESULT: Final = SegmentMap(
@@ -37,8 +38,8 @@ CTI_RESULT: Final = SegmentMap(
     "Observation",
     rows=(
         Row("CTI-1", "extension", in_study, repeats=True, note="workflow-researchStudy"),
-        Row("CTI-2", "extension", concept_extension(TREATMENT_PHASE), repeats=True, note="treatment-phase"),
-        Row("CTI-3", "extension", concept_extension(PROTOCOL_VISIT), repeats=True, note="protocol-visit"),
+        Row("CTI-2", "extension", treatment_phase, repeats=True, note="treatment-phase"),
+        Row("CTI-3", "extension", protocol_visit, repeats=True, note="protocol-visit"),
     ),
     not_mapped={"CTI-4": "action code: what becomes of a result is in OBX-11"},
     title="and DiagnosticReport, Encounter",

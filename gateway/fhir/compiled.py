@@ -17,6 +17,7 @@ from gateway.fhir import primitives
 from gateway.fhir.codes import MIME_TYPED, CodeSet, required, resource_types
 from gateway.fhir.invariants import invariants_of
 from gateway.fhir.pointers import check_pointer
+from gateway.fhir.references import references
 from gateway.fhir.rules import Broken, Rule, Scope
 from gateway.fhir.shapes import Shape, at_least_one, at_most_one, many, many_or_null, needs, shadow_list
 
@@ -84,14 +85,20 @@ def _check_contained(value: dict[str, Any], scope: Scope) -> None:
     for literal, targets in scope.local:
         kind = value["resourceType"] if literal == "#" else contained.get(literal[1:], "")
         if not kind:
-            raise Broken("refers to a contained resource that is not there (ref-1)", "contained")
+            raise Broken("refers to a contained resource that is not there (ref-1)", _place(value, literal))
         if kind not in targets:
-            raise Broken(f"a contained {kind} is referred to where that type is not allowed", "contained")
+            raise Broken(f"must not refer to {kind}", _place(value, literal))
     used = {literal for literal, _ in scope.local}
     for index, each in enumerate(value.get("contained", ())):
         own = f"#{each['id']}"
         if own not in used and not _mentions(value, own) and not _mentions(each, "#"):
             raise Broken("is contained but not referred to (dom-3)", "contained", f"[{index}]")
+
+
+def _place(value: dict[str, Any], literal: str) -> str:
+    """Return where the first Reference with this literal stands, below the resource."""
+    path = next(path for path, found in references(value) if found == literal)
+    return path.partition(".")[2]
 
 
 def _mentions(value: Any, text: str) -> bool:

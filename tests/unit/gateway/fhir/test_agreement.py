@@ -16,8 +16,9 @@ ODD = st.sampled_from(
         None, True, 0, -1, 1, 2**40, Decimal("1.50"), "", " ", "x", "1", "true", "2026", "2026-02-30", "2026-02-28",
         "2026-01-01T10:00:00Z", "2026-01-01T10:00:60.5+14:00", "2026-01-01T10:00:00", "10:00:00", "Patient/1", "#x",
         "urn:uuid:5f0c8a1e-0000-4000-8000-000000000001", "http://example.org/x y", "final", "a\nb", "@@@", [], {},
-        [None], [{}], ["x"], [["x"]], {"id": "x"}, {"text": "x"}, {"reference": "Patient/1"}, {"start": "2026"}, {"value": 1},
-        [{"text": "x"}], {"extension": [{"url": "urn:x", "valueString": "y"}]}, {"extension": [{"url": "urn:x"}]},
+        [None], [{}], ["x"], [["x"]], {"id": "x"}, {"text": "x"}, {"reference": "Patient/1"}, {"start": "2026"},
+        {"value": 1}, [{"text": "x"}], {"extension": [{"url": "urn:x", "valueString": "y"}]},
+        {"extension": [{"url": "urn:x"}]},
     ]
 ).map(deepcopy)  # fmt: skip
 NAMES = st.sampled_from(

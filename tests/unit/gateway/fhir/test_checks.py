@@ -119,7 +119,7 @@ def test_a_good_resource_passes_and_is_left_alone(resource):
         ("Observation", "subject/reference", "NutritionProduct/1", "Observation.subject.reference"),
         ("Observation", "subject/type", "Group", "Observation.subject.type"),
         ("Observation", "focus", [{"reference": "SubscriptionTopic/1"}], "Observation.focus[0].reference"),
-        ("Observation", "subject/reference", "#gone", "Observation.contained"),
+        ("Observation", "subject/reference", "#gone", "Observation.subject"),
         # extensions
         ("Patient", "extension/0/valueCode", "x", "Patient.extension[0]"),
         ("Patient", "extension/0", {"url": "urn:x"}, "Patient.extension[0]"),
@@ -216,12 +216,12 @@ PATIENT = {"resourceType": "Patient", "id": "x", "gender": "male"}
     ("resource", "wrong"),
     [
         (contained({**PATIENT, "gender": "M"}), "Observation.contained[0].gender"),
-        (contained({**PATIENT, "id": "y"}), "Observation.contained"),
+        (contained({**PATIENT, "id": "y"}), "Observation.subject"),
         (contained(PATIENT, "Patient/1"), "Observation.contained[0]"),
         (contained({**PATIENT, "contained": [PATIENT]}), "Observation.contained[0].contained"),
         (contained({**PATIENT, "meta": {"versionId": "1"}}), "Observation.contained[0].meta.versionId"),
         (contained({"resourceType": "Patient", "gender": "male"}), "Observation.contained[0].id"),
-        (contained({"resourceType": "Medication", "id": "x"}), "Observation.contained"),
+        (contained({"resourceType": "Medication", "id": "x"}), "Observation.subject"),
         (contained({"resourceType": "Nothing", "id": "x"}), "Observation.contained[0].resourceType"),
         (contained({"id": "x"}), "Observation.contained[0].resourceType"),
     ],

@@ -99,7 +99,7 @@ INVARIANTS: Final[dict[str, tuple[Invariant, ...]]] = {
         ),
         rule(
             "app-4",
-            "a cancelation reason is for cancelled or no-show",
+            "cancelationReason is for cancelled or no-show",
             lambda it: "cancelationReason" not in it or it.get("status") in {"no-show", "cancelled"},
         ),
     ),

@@ -102,7 +102,7 @@ CONSENT: dict[str, Any] = {
     "organization": [ref("Organization")],
     "sourceReference": ref("DocumentReference"),
     "policy": [{"uri": "http://example.org/policy"}],
-    "policyRule": concept("OPTIN"),
+    "policyRule": concept("cric"),
     "verification": [{"verified": True, "verificationDate": "2026-03-01"}],
     "provision": {
         "type": "permit",

@@ -56,7 +56,7 @@ def mutate(resource, data):
 
 
 @pytest.mark.parametrize("resource", GOOD, ids=lambda resource: resource["resourceType"])
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_what_passes_the_check_passes_fhir_resources(resource, data):
     changed = deepcopy(resource)

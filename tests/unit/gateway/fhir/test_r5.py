@@ -123,7 +123,7 @@ def test_a_consents_decision_is_lifted_from_its_provision():
     assert made["decision"] == "permit"
     assert made["date"] == "2026-03-01"
     assert made["subject"] == ref("Patient")
-    assert made["regulatoryBasis"] == [concept("OPTIN")]
+    assert made["regulatoryBasis"] == [concept("cric")]
     assert made["policyBasis"] == {"url": "http://example.org/policy"}
     assert "type" not in made["provision"][0]
     assert made["provision"][0]["resourceType"][0]["code"] == "Observation"

@@ -49,6 +49,10 @@ class Segment:
             fields = self._cut()
         return fields[n] if 0 < n < len(fields) else ""
 
+    def fields(self) -> list[str]:
+        """Return every field as sent, each at HL7's number; index 0 holds the name. Not to be changed."""
+        return self._fields if self._fields is not None else self._cut()
+
     def field(self, n: int) -> Field:
         """Return the first repetition of field ``n``; an empty ``Field`` when absent. MSH counts as HL7 counts."""
         raw = self.raw(n)

@@ -268,6 +268,9 @@ class Deliveries(Protocol):
     def refuse_entries(self, delivery: int, refused: Iterable[tuple[str, str]], at: datetime) -> None:
         """List entries a recipient refused, for a person: (internal ``Type/id``, detail without personal data)."""
 
+    def refused(self, delivery: int) -> list[tuple[str, str]]:
+        """Return the entries of a cursor that its recipient refused, oldest first."""
+
 
 class WorkList(Protocol):
     """What waits for a person: gaps and holds."""

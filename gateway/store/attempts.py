@@ -21,6 +21,9 @@ ARRIVED: Final = ("accepted", "unknown")
 
 _INSERT = attempts.insert()
 _INSERT_REFUSED = refused_entries.insert()
+_REFUSED = (
+    select(refused_entries).where(refused_entries.c.delivery == bindparam("delivery_")).order_by(refused_entries.c.id)
+)
 _OF_DELIVERY = select(attempts).where(_A.delivery == bindparam("delivery_")).order_by(_A.id)
 _NEWEST_FIRST = (
     select(attempts).where(_A.delivery == bindparam("delivery_")).order_by(_A.id.desc()).limit(bindparam("limit_"))
@@ -71,6 +74,11 @@ def refuse(unit: Unit, delivery: int, refused: Iterable[tuple[str, str]], at: da
     ]
     if rows:
         unit.connection.execute(_INSERT_REFUSED, rows)
+
+
+def refused(unit: Unit, delivery: int) -> list[tuple[str, str]]:
+    """Return the entries a recipient refused, oldest first."""
+    return [(row.reference, row.detail) for row in unit.connection.execute(_REFUSED, {"delivery_": delivery})]
 
 
 def shared_held(unit: Unit, view: View) -> dict[str, int]:

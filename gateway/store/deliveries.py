@@ -204,6 +204,10 @@ class SqlDeliveries:
         """List entries a recipient refused, for a person: (internal ``Type/id``, detail without personal data)."""
         kept.refuse(self._unit, delivery, refused, at)
 
+    def refused(self, delivery: int) -> list[tuple[str, str]]:
+        """Return the entries of a cursor that its recipient refused, oldest first."""
+        return kept.refused(self._unit, delivery)
+
     def _interrupt(self, row: Any, now: datetime) -> None:
         upto = row.claimed_upto if row.window is None else row.window
         if row.open_attempt is None:

@@ -140,9 +140,9 @@ def incoming(control_id: str = "M1", **changed: object) -> Incoming:
         raw=raw,
         digest=hashlib.sha256(raw).digest(),
         state=MessageState.STORED,
-        acknowledgment=f"MSA|AA|{control_id}".encode(),
+        acknowledgment=f"MSA|AA|{control_id}".encode("utf-8", "replace"),
         positive=True,
-        conflict_acknowledgment=f"MSA|AE|{control_id}".encode(),
+        conflict_acknowledgment=f"MSA|AE|{control_id}".encode("utf-8", "replace"),
     )
     return replace(message, **changed)
 

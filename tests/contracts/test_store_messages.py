@@ -123,9 +123,13 @@ def test_a_worker_given_up_for_dead_cannot_write(store):
         tx.lanes.confirm(mine, NOW)
     taken = claim(store, "w2", NOW + 2 * MINUTE, limit=1)
 
-    with pytest.raises(StaleClaim), store.begin() as tx:
-        tx.messages.settle(1, MessageState.TRANSLATED, NOW)
-        tx.lanes.confirm(mine, NOW + 2 * MINUTE)
+    def finish():
+        with store.begin() as tx:
+            tx.messages.settle(1, MessageState.TRANSLATED, NOW)
+            tx.lanes.confirm(mine, NOW + 2 * MINUTE)
+
+    with pytest.raises(StaleClaim):
+        finish()
     with store.begin() as tx:
         tx.lanes.confirm(taken, NOW + 2 * MINUTE)
         assert tx.messages.find(MessageFilter(state=MessageState.TRANSLATED)) == []

@@ -4,7 +4,7 @@
 ``gateway serve``. Imports are made where they are needed, so that a role loads only what it runs.
 """
 
-from gateway.bootstrap.operator import Replayer, map_gap, status_of
+from gateway.bootstrap.operator import Replayer, explanation_of, map_gap, status_of
 from gateway.bootstrap.parts import (
     keys_of,
     open_broker,
@@ -16,6 +16,7 @@ from gateway.bootstrap.parts import (
 
 __all__ = [
     "Replayer",
+    "explanation_of",
     "keys_of",
     "map_gap",
     "open_broker",

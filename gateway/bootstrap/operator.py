@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from gateway.bootstrap.parts import utc_now
+from gateway.bootstrap.parts import keys_of, policy_of, utc_now
 from gateway.errors import GatewayError
 from gateway.ports import AuditEvent, Store
+from gateway.services.explain import Explanation, explain
 from gateway.services.map_code import Mapping, map_code
 from gateway.services.replay import replay_delivery, replay_message
 from gateway.services.status import status_lines
@@ -24,6 +25,14 @@ def map_gap(settings: Settings, store: Store, gap: int, mapping: Mapping) -> str
     site_of = {feed.id: feed.site for feed in settings.feeds.values()}
     count = map_code(store, gap, site_of, mapping, utc_now())
     return f"gap {gap} is mapped; {count} message(s) will be translated again"
+
+
+def explanation_of(
+    settings: Settings, store: Store, recipient: str, *, patient: str, message: int | None, resource: str
+) -> Explanation:
+    """Explain a recipient's part of a patient's, a message's or a resource's data."""
+    policy = policy_of(settings, keys_of(settings))
+    return explain(store, policy, recipient, utc_now(), patient=patient, message=message, resource=resource)
 
 
 class Replayer:

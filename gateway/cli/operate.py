@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import getpass
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.bootstrap import Replayer, map_gap, open_store, status_of
+from gateway.bootstrap import Replayer, explanation_of, map_gap, open_store, status_of
 from gateway.cli.base import Config, Json, app, complain, out, rows, settings_of
 from gateway.model.message import Message, MessageState
 from gateway.ports import MessageFilter, Store
@@ -46,6 +47,28 @@ def status(config: Config = None, as_json: Json = False) -> None:
     with _store(config) as (settings, store):
         lines = status_of(settings, store, datetime.now(UTC))
     rows(lines, as_json=as_json, empty="no feed and no recipient is configured")
+
+
+@app.command()
+def explain(
+    recipient: Annotated[str, typer.Option(help="Whose part is asked about.")],
+    patient: Annotated[str, typer.Option(help="Patient id of the gateway.")] = "",
+    message: Annotated[int | None, typer.Option(help="Id of a message.")] = None,
+    resource: Annotated[str, typer.Option(help="Reference, Type/id.")] = "",
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Explain what a recipient got, what not, and which rule said so."""
+    if sum((bool(patient), message is not None, bool(resource))) != 1:
+        raise typer.BadParameter("name one of --patient, --message and --resource")
+    with _store(config) as (settings, store):
+        explained = explanation_of(settings, store, recipient, patient=patient, message=message, resource=resource)
+    if as_json:
+        out(json.dumps(explained.as_json(), ensure_ascii=False))
+    else:
+        out("\n".join(explained.lines()))
+    if explained.note and not explained.resources:
+        raise typer.Exit(1)
 
 
 @messages.command("list")

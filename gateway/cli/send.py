@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import ssl
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
 from adapters.hospital.client import Summary, Target
 from adapters.hospital.client import send as send_messages
-from gateway.cli.base import app, complain, out
+from gateway.cli.base import app, complain, out, progress
 from gateway.cli.inputs import messages_of
 
 
@@ -36,8 +32,8 @@ def send(
         complain("there is no message in " + ", ".join(paths))
         raise typer.Exit(1)
     target = _target(to, _context(tls, tls_ca, tls_certificate, tls_key))
-    with _progress(len(messages) * repeat) as progress:
-        summary = send_messages(messages, target, connections=connections, rate=rate, repeat=repeat, progress=progress)
+    with progress("sending", len(messages) * repeat) as advance:
+        summary = send_messages(messages, target, connections=connections, rate=rate, repeat=repeat, progress=advance)
     _write(summary)
     if summary.errors or summary.codes.keys() - {"AA", "CA"}:
         raise typer.Exit(1)
@@ -58,16 +54,6 @@ def _context(tls: bool, ca: Path | None, certificate: Path | None, key: Path | N
     if certificate:
         context.load_cert_chain(certificate, key)
     return context
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    if not sys.stderr.isatty():
-        yield lambda _answered: None
-        return
-    with Progress(transient=True) as bar:
-        task = bar.add_task("sending", total=total)
-        yield lambda answered: bar.update(task, completed=answered)
 
 
 def _write(summary: Summary) -> None:

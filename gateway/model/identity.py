@@ -6,7 +6,6 @@ ARCHITECTURE, decision 5: the internal id of a resource is a UUID made from HMAC
 from __future__ import annotations
 
 import hmac
-from uuid import UUID
 
 _SEPARATOR = "\x1f"
 
@@ -18,9 +17,16 @@ def resource_id(key: bytes, resource_type: str, *business: str) -> str:
     True
     >>> resource_id(b"k" * 32, "Patient", "urn:x", "1") == resource_id(b"j" * 32, "Patient", "urn:x", "1")
     False
+    >>> from uuid import UUID
+    >>> UUID(resource_id(b"k" * 32, "Patient", "urn:x", "1")).version
+    5
     """
     name = _SEPARATOR.join((resource_type, *business)).encode()
-    return str(UUID(bytes=hmac.digest(key, name, "sha256")[:16], version=5))
+    made = bytearray(hmac.digest(key, name, "sha256")[:16])
+    made[6] = made[6] & 0x0F | 0x50  # version 5
+    made[8] = made[8] & 0x3F | 0x80  # the variant of RFC 4122
+    text = made.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def lane_of(patient_key: str, lanes: int = 64) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from gateway.hl7v2.message import Message
@@ -80,8 +81,17 @@ def not_mapped(message: Message) -> tuple[str, ...]:
     """Return the valued fields that no rule reads and no reason excuses, as ``PID-31``, each once, in order."""
     found: dict[str, None] = {}
     for segment in message.segments:
-        name = segment.name
-        if name not in NOT_MAPPED:
-            known = _KNOWN.get(name, frozenset())
-            found.update({f"{name}-{number}": None for number in segment.valued() if number not in known})
+        unknown = _unknown_fields(segment.name, len(segment.fields()))
+        if unknown:
+            valued = segment.valued()
+            found.update({f"{segment.name}-{number}": None for number in unknown if number in valued})
     return tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def _unknown_fields(name: str, length: int) -> tuple[int, ...]:
+    """Return the numbers of the fields of a segment of this length (name included) that nobody knows."""
+    if name in NOT_MAPPED:
+        return ()
+    known = _KNOWN.get(name, frozenset())
+    return tuple(number for number in range(1, length) if number not in known)

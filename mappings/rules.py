@@ -79,18 +79,22 @@ class SegmentMap:
     not_mapped: Mapping[str, str] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
-    steps: tuple[Step, ...] = field(init=False, repr=False, compare=False)
+    plan: tuple[tuple[int, Step], ...] = field(init=False, repr=False, compare=False)
+    """What the rows compile to: the field that must be valued (0: none must) and the step to take then."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", tuple(_compile(row) for row in self.rows))
+        object.__setattr__(self, "plan", tuple(_compile(row) for row in self.rows))
 
     def apply(self, segment: Segment, context: Context, draft: Draft) -> None:
         """Add to ``draft`` what the segment says. Raises ``MappingError`` where a value cannot become FHIR."""
         outer = context.current
         context.current = draft
         context.segment = segment
-        for step in self.steps:
-            step(segment, context, draft)
+        fields = segment.fields()
+        last = len(fields) - 1
+        for number, step in self.plan:
+            if number == 0 or (number <= last and fields[number]):
+                step(segment, context, draft)
         context.current = outer
 
     def known_fields(self) -> frozenset[int]:
@@ -115,10 +119,11 @@ def number_of(source: str) -> tuple[int, int]:
     return int(number), int(component or 0)
 
 
-def _compile(row: Row | Rule) -> Step:
+def _compile(row: Row | Rule) -> tuple[int, Step]:
     if isinstance(row, Rule):
-        return _compile_rule(row)
-    return _compile_repeating(row) if row.repeats else _compile_single(row)
+        return 0, _compile_rule(row)
+    number, _ = number_of(row.source)
+    return number, _compile_repeating(row) if row.repeats else _compile_single(row)
 
 
 def _compile_single(row: Row) -> Step:
@@ -128,8 +133,6 @@ def _compile_single(row: Row) -> Step:
     put = _putter(target)
 
     def step(segment: Segment, context: Context, draft: Draft) -> None:
-        if not segment.raw(number):
-            return
         found = segment.field(number)
         if not found:
             return
@@ -155,8 +158,6 @@ def _compile_repeating(row: Row) -> Step:
     put = _putter(target, repeats=True)
 
     def step(segment: Segment, context: Context, draft: Draft) -> None:
-        if not segment.raw(number):
-            return
         context.number = number
         for at, found in enumerate(segment.all_repeats(number), start=1):
             if not found:

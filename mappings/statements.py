@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
@@ -43,11 +44,19 @@ def _made(draft: Draft, context: Context) -> Statement:
         removes=_removes(draft),
         rank=context.site.rank(context.feed, draft.type),
         code=preferred_code(body),
-        date=utc_of(date, context.zone) if date else None,
+        date=_utc(date, context) if date else None,
         status=body.get("status") or "",
         held=draft.held,
         tentative=tuple(sorted(draft.tentative)),
     )
+
+
+def _utc(text: str, context: Context) -> datetime:
+    key = ("utc", text)
+    known: datetime | None = context.memo.get(key)
+    if known is None:
+        known = context.memo[key] = utc_of(text, context.zone)
+    return known
 
 
 _VALUES: Final = (

@@ -47,7 +47,7 @@ def hd_organization(hd: Field, context: Context) -> dict[str, Any] | None:
 
     See the v2-to-FHIR map ``HD[Organization]``.
     """
-    return context.share(("hd organization", hd.raw), lambda: _organization(hd, context))
+    return context.share(("hd organization", hd), lambda: _organization(hd, context))
 
 
 def _organization(hd: Field, context: Context) -> Draft | None:

@@ -54,7 +54,7 @@ def ts_datetime(found: Field, context: Context) -> str | None:
 
     See HL7 v2.5.1 2.A.75 and 2.A.22, and the v2-to-FHIR map ``TS[dateTime]``.
     """
-    key = ("ts", found.raw)
+    key = ("ts", found)
     known: str | None = context.memo.get(key)
     if known is None:
         known, clean = _datetime_text(found, context)

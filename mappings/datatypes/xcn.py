@@ -34,7 +34,7 @@ def xcn_practitioner(found: Field, context: Context) -> dict[str, Any] | None:
 
     See HL7 v2.5.1 2.A.86 and the v2-to-FHIR map ``XCN[Practitioner]``.
     """
-    return context.share(("xcn", found.raw), lambda: _practitioner(found, context))
+    return context.share(("xcn", found), lambda: _practitioner(found, context))
 
 
 def _practitioner(found: Field, context: Context) -> Draft | None:
@@ -102,7 +102,7 @@ def xon_organization(found: Field, context: Context) -> dict[str, Any] | None:
 
     See HL7 v2.5.1 2.A.87 and the v2-to-FHIR map ``XON[Organization]``.
     """
-    return context.share(("xon", found.raw), lambda: _organization(found, context))
+    return context.share(("xon", found), lambda: _organization(found, context))
 
 
 def _organization(found: Field, context: Context) -> Draft | None:

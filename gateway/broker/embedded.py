@@ -137,7 +137,9 @@ class EmbeddedBroker:
     def take(self, recipient: str, limit: int = 100) -> list[Event]:
         """Take up to ``limit`` events of an amqp recipient, oldest first."""
         with self._changed:
-            box = self._mailboxes[recipient]
+            box = self._mailboxes.get(recipient)
+            if box is None:
+                return []
             taken = [box.events.popleft() for _ in range(min(limit, len(box.events)))]
             box.size -= sum(len(event.body) for event in taken)
             return taken

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from adapters.recipient.amqp import Amqp
+from gateway.broker.embedded import EmbeddedBroker
+from gateway.errors import BrokerUnavailable, ConfigurationError
+from gateway.fhir import codec
+from gateway.model.delivery import Accepted, ChangeKind, Deferred, Unknown
+from tests.contracts.packages import observation, package, patient, recipient, released
+
+
+@pytest.fixture
+def broker():
+    made = EmbeddedBroker()
+    made.declare([], {"edc": 2000})
+    return made
+
+
+@pytest.fixture
+def kept():
+    return []
+
+
+@pytest.fixture
+def adapter(broker, kept):
+    return Amqp(recipient("amqp"), broker, kept.extend)
+
+
+def test_each_entry_is_an_event_under_its_key(adapter, broker, kept):
+    gone = released({**observation("o2"), "status": "entered-in-error"}, ChangeKind.RETRACTED, 2)
+
+    outcome = adapter.deliver(package(released(patient()), released(observation()), gone))
+
+    events = broker.take("edc")
+    assert isinstance(outcome, Accepted)
+    assert [event.routing_key for event in events] == [
+        "edc.mld-01.Patient.created",
+        "edc.mld-01.Observation.created",
+        "edc.mld-01.Observation.retracted",
+    ]
+    assert codec.decode(events[1].body) == observation()
+    assert kept == events
+
+
+def test_the_message_id_is_the_same_when_the_same_is_published_again(adapter, broker):
+    adapter.deliver(package())
+    first = [event.message_id for event in broker.take("edc")]
+    again = released(patient(), ChangeKind.UPDATED), released(observation(), ChangeKind.UPDATED)
+    adapter.deliver(package(*again, repeat=True))
+
+    assert [event.message_id for event in broker.take("edc")] == first
+    assert len(set(first)) == 2
+
+
+def test_another_version_or_another_content_has_another_message_id(adapter, broker):
+    adapter.deliver(package(released(observation())))
+    adapter.deliver(package(released(observation(), ChangeKind.UPDATED, 2)))
+    adapter.deliver(package(released(observation(value="7"))))
+
+    assert len({event.message_id for event in broker.take("edc")}) == 3
+
+
+def test_keys_and_headers_say_nothing_about_a_person(adapter, broker):
+    adapter.deliver(package(released(patient("S-SECRET"))))
+
+    (event,) = broker.take("edc")
+    assert "S-SECRET" not in f"{event.routing_key} {event.headers} {event.message_id}"
+    assert set(event.headers) == {"study", "version", "change", "delivery"}
+
+
+def test_a_full_queue_defers_and_keeps_nothing(adapter, broker, kept):
+    for _ in range(20):
+        adapter.deliver(package(released(patient())))
+    kept.clear()
+
+    outcome = adapter.deliver(package(released(patient())))
+
+    assert isinstance(outcome, Deferred)
+    assert not outcome.breaker
+    assert not kept
+
+
+def test_a_package_of_which_a_part_went_is_left_open(adapter, broker, kept):
+    large = [released(observation(f"o{number}")) for number in range(20)]
+
+    outcome = adapter.deliver(package(*large))
+
+    assert isinstance(outcome, Unknown)
+    assert 0 < len(kept) < 20
+
+
+def test_a_broker_that_is_away_leaves_it_open(kept):
+    class Away(EmbeddedBroker):
+        def publish(self, events):
+            return [BrokerUnavailable("no connection")] * len(events)
+
+    outcome = Amqp(recipient("amqp"), Away(), kept.extend).deliver(package())
+
+    assert isinstance(outcome, Unknown)
+
+
+def test_a_recipient_without_a_queue_is_deferred(kept):
+    outcome = Amqp(recipient("amqp"), EmbeddedBroker(), kept.extend).deliver(package())
+
+    assert isinstance(outcome, Deferred)
+
+
+def test_identified_data_never_goes_into_a_queue(broker, kept):
+    with pytest.raises(ConfigurationError, match="pseudonymous"):
+        Amqp(replace(recipient("amqp"), identity="identified"), broker, kept.extend)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -153,12 +155,22 @@ def a_study(study: Study = MLD, **changes: Any) -> dict[str, Any]:
 # --- the world ------------------------------------------------------------------------------------------------------
 
 
+@cache
+def _template() -> bytes:
+    """An empty database, made once."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = create_store(f"sqlite:///{folder}/empty.db", KEYS)
+        store.upgrade()
+        store.close()
+        return (Path(folder) / "empty.db").read_bytes()
+
+
 class World:
     """A store with its planner and packager. ``now`` is what everybody takes for the time."""
 
     def __init__(self, folder: Path, *recipients: Recipient, studies: Sequence[Study] = (MLD, WAS)) -> None:
+        (folder / "world.db").write_bytes(_template())
         self.store: Store = create_store(f"sqlite:///{folder}/world.db", KEYS)
-        self.store.upgrade()
         self.now = NOON
         self.configure(*recipients, studies=studies)
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from gateway.model.names import LOINC, OBSERVATION_CODES, PROTOCOL_VISIT, SITE_SYSTEM, TREATMENT_PHASE
 from gateway.release.elements import empty, paths
+from gateway.release.identity import PLAIN
 
 ARM_ELEMENTS: Final = {"ResearchSubject": ("assignedArm", "actualArm"), "ResearchStudy": ("arm",)}
 
@@ -78,10 +79,14 @@ def _is_arm_extension(value: Any) -> bool:
     return isinstance(value, dict) and value.get("url") in ARM_EXTENSIONS
 
 
+def _coded(path: str) -> bool:
+    return path.rpartition(".")[2] in PLAIN
+
+
 def names_an_arm(body: dict[str, Any], arms: Iterable[str]) -> bool:
-    """Whether any text of a body is an arm's name, or holds one of six letters or more."""
+    """Whether any text of a body is an arm's name, or holds one of six letters or more; codes are not text."""
     names = [arm.casefold() for arm in arms if arm]
     if not names:
         return False
-    texts = (value.casefold() for _, value in paths(body) if isinstance(value, str))
+    texts = [value.casefold() for path, value in paths(body) if isinstance(value, str) and not _coded(path)]
     return any(text == name or (len(name) >= 6 and name in text) for text in texts for name in names)

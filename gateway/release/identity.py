@@ -209,7 +209,8 @@ def without_other_studies(body: dict[str, Any], study: str) -> None:
 
 
 def _own_number(system: str, study: str) -> bool:
-    return not system.startswith(f"{SUBJECT_NUMBER}/") or system == f"{SUBJECT_NUMBER}/{study}"
+    own = f"{SUBJECT_NUMBER}/{study}"
+    return not system.startswith(f"{SUBJECT_NUMBER}/") or system == own or system.startswith(f"{own}/")
 
 
 def generalise(body: dict[str, Any]) -> None:

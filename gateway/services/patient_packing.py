@@ -46,8 +46,9 @@ class PatientPacking(Packing):
         self.review = self.delivery.sent <= 0 or len(changes) > MANY or any(map(self._entitles, changes))
         for version in changes:
             self.changes.setdefault(version.id, []).append(version)
-        if not self.rights.every_version:
-            self.read_ahead(changes, [self.body(version) for version in changes])
+        self._heads.update((version.id, version) for version in self.standing.versions)
+        newest = [] if self.rights.every_version else changes
+        self.read_ahead(newest, [self.body(version) for version in changes])
         for id in list(self.changes):
             self.decide(id)
         if self.review:
@@ -106,7 +107,14 @@ class PatientPacking(Packing):
         if version.version == 1 and not self.review:
             return None
         entry = self.held.get(version.id)
-        return None if entry is None or entry.kind is ChangeKind.RETRACTED else entry
+        return None if entry is None or self._given_back(entry) else entry
+
+    def _given_back(self, entry: ManifestEntry) -> bool:
+        """Whether the view certainly took a retraction."""
+        if entry.kind is not ChangeKind.RETRACTED:
+            return False
+        sure = self.accepted.get(entry.resource)
+        return sure is not None and sure.kind is ChangeKind.RETRACTED
 
     # --- deciding ---------------------------------------------------------------------------------------------------
 
@@ -188,6 +196,8 @@ class PatientPacking(Packing):
         self, version: ResourceVersion, withheld: Withheld, held: ManifestEntry, subject: Subject | None
     ) -> bool:
         """Withdrawal is prospective: only what the view should never have held, or holds wrongly, is taken back."""
+        if held.kind is ChangeKind.RETRACTED:
+            return True  # it was asked for before, and nobody knows whether that arrived
         if withheld.rule in WRONG or (withheld.rule, withheld.detail) == ("status", NOT_REGISTERED):
             return True
         if withheld.rule == "consent" and (subject is None or never_valid(subject, self.rights.recipient)):
@@ -230,7 +240,7 @@ class PatientPacking(Packing):
         ids = [
             id
             for id, entry in self.held.items()
-            if id not in self._decided and entry.kind is not ChangeKind.RETRACTED and entry.type not in SHARED
+            if id not in self._decided and entry.type not in SHARED and not self._given_back(entry)
         ]
         if not ids:
             return

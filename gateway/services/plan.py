@@ -113,7 +113,7 @@ def _plan_patient(
 
 
 def _before(
-    tx: Transaction, versions: Iterable[ResourceVersion], changed: Sequence[ResourceVersion]
+    tx: Transaction, versions: Sequence[ResourceVersion], changed: Sequence[ResourceVersion]
 ) -> list[ResourceVersion]:
     """Return the entitling versions as they were before these changes."""
     first: dict[str, int] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -23,10 +23,11 @@ _LIVE: Final = ("candidate", "eligible", "follow-up", "on-study", "on-study-inte
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A patient's places: the subject per study, and the Patients that were merged into this one."""
+    """A patient's places: the subject per study, the Patients merged into this one, and what this was read from."""
 
     subjects: dict[str, Subject]
     merged: tuple[str, ...] = ()
+    versions: tuple[ResourceVersion, ...] = ()
 
 
 def subjects_of(tx: Transaction, patient: str, policy: Policy) -> Standing:
@@ -34,7 +35,7 @@ def subjects_of(tx: Transaction, patient: str, policy: Policy) -> Standing:
     return standing(tx.resources.of_patient(patient, types=ENTITLING), patient, policy)
 
 
-def standing(versions: Iterable[ResourceVersion], patient: str, policy: Policy) -> Standing:
+def standing(versions: Sequence[ResourceVersion], patient: str, policy: Policy) -> Standing:
     """Return what ResearchSubject, Consent and Patient versions come to, newest of each.
 
     Two ResearchSubjects in one study (a merge of two subjects): the one still taking part counts, else the newest.
@@ -49,7 +50,8 @@ def standing(versions: Iterable[ResourceVersion], patient: str, policy: Policy) 
         subject = subject_of(version, codec.decode(version.body), consents, policy)
         if subject is not None and not _outranked(subject, subjects.get(subject.study)):
             subjects[subject.study] = subject
-    return Standing(subjects, tuple(v.id for v in of_type["Patient"] if v.id != patient))
+    merged = tuple(version.id for version in of_type["Patient"] if version.id != patient)
+    return Standing(subjects, merged, tuple(versions))
 
 
 def _outranked(subject: Subject, other: Subject | None) -> bool:

@@ -217,6 +217,19 @@ def test_after_an_unknown_outcome_the_same_package_travels_again(trial):
     assert (repeated.delivery_id, repeated.repeat) == (first[0].delivery_id, True)
 
 
+def test_a_retraction_that_may_not_have_arrived_is_asked_for_again(trial):
+    enrol(trial)
+    trial.write(an_observation())
+    trial.deliver()
+    trial.write(a_subject(status="not-registered"))
+    first = trial.deliver(outcome="unknown")
+
+    again = trial.deliver()
+
+    assert kinds(first) == kinds(again)
+    assert {kind for _, kind in kinds(again)} == {"retracted"}
+
+
 def test_a_reference_to_what_may_not_leave_is_dropped(trial):
     enrol(trial)
     early = an_observation("early", effectiveDateTime="2026-01-10T08:30:00+01:00")

@@ -48,6 +48,8 @@ class NumberFormat:
         >>> NumberFormat(decimal_comma=True, thousands=".").read("1.250").doubtful
         True
         """
+        if self.decimal_comma and _PLAIN_COMMA(text):
+            return Number(Decimal(text.replace(",", ".")), as_sent=False)
         if self.thousands != "." and _PLAIN(text):
             return Number(Decimal(text))
         return self._read_with_care(text)
@@ -112,6 +114,7 @@ class NumberFormat:
 
 
 _PLAIN: Final = re.compile(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,17})?", re.ASCII).fullmatch
+_PLAIN_COMMA: Final = re.compile(r"-?(?:0|[1-9]\d{0,17}),\d{1,17}", re.ASCII).fullmatch
 _NUMBER: Final = re.compile(r"-?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][+-]?\d{1,2})?", re.ASCII).fullmatch
 _RANGE: Final = re.compile(
     r"\s*\[?([+-]?[\d.,' \u00a0]*\d)\s*(?:[-\u2013\u2014]|\.\.\.?|\b(?:to|a|until)\b)\s*([+-]?[\d.,' \u00a0]*\d)\]?\s*"

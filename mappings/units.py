@@ -22,6 +22,8 @@ import mappings.tables
 from mappings.numbers import plain
 
 _EXACT: Final = Context(prec=60)
+ONE: Final = Fraction(1)
+"""No conversion; compared by identity, which is what most values meet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ def convert(value: Decimal, source: str, target: str, codes: Iterable[str] = ())
     if source == target:
         return plain(value)
     factor = factor_of(source, target, tuple(codes))
-    return None if factor is None else multiply(value, factor)
+    return None if factor is None else multiply(plain(value), factor)
 
 
 @lru_cache(maxsize=4096)
@@ -143,6 +145,11 @@ def factor_of(source: str, target: str, codes: tuple[str, ...] = ()) -> Fraction
 
     A row that names the code goes before the dimension.
     """
+    found = _factor(source, target, codes)
+    return ONE if found == ONE else found
+
+
+def _factor(source: str, target: str, codes: tuple[str, ...]) -> Fraction | None:
     first, second = units().get(source), units().get(target)
     if first is None or second is None:
         return None
@@ -164,9 +171,9 @@ def _through(row: Factor, source: Unit, target: Unit) -> Fraction | None:
 
 
 def multiply(value: Decimal, factor: Fraction) -> Decimal:
-    """Multiply exactly; the digits of the result are as ``convert`` says."""
-    if factor == 1:
-        return plain(value)
+    """Multiply exactly; the digits of the result are as ``convert`` says. ``value`` has no exponent."""
+    if factor is ONE or factor == ONE:
+        return value
     shift = _power_of_ten(factor)
     if shift is not None and value.as_tuple().exponent != 0:
         return plain(value.scaleb(shift, _EXACT))  # keeps the digits the sender wrote: 98.0 g/L is 9.80 g/dL

@@ -112,6 +112,14 @@ def _range(text: str, known: Meaning, context: Context) -> dict[str, Any]:
 
 def performers(obx: Segment, context: Context) -> list[dict[str, Any]]:
     """OBX-16 (who answers for it), then OBX-23, or else OBX-15 (the laboratory)."""
+    key = ("performers", obx.raw(16), obx.raw(23), obx.raw(15))
+    known: list[dict[str, Any]] | None = context.memo.get(key)
+    if known is None:
+        known = context.memo[key] = _performers(obx, context)
+    return known
+
+
+def _performers(obx: Segment, context: Context) -> list[dict[str, Any]]:
     made = []
     for at, found in enumerate(obx.repeats(16), start=1):
         context.at(obx, 16, at)
@@ -243,13 +251,24 @@ def identity(obx: Segment, context: Context) -> tuple[str, ...]:
     OBX-21, else the sender's OBX-3, its coding system, OBX-4 and the ordinal among equals of the message; never OBX-1,
     the value, or a mapped code.
     """
-    found = obx.field(21)
-    context.at(obx, 21)
-    if found and found.component(1):
-        return ("OBX-21", ei_system(found, context, unnamed="FILL"), found.component(1))
-    observed = obx.field(3)
-    at = 1 if observed.component(1) else 4
-    named = (observed.component(at) or observed.verbatim, observed.component(at + 2) if observed.component(at) else "")
-    key = (*order_of(context).key, *named, obx.field(4).verbatim.strip())
-    ordinal = context.memo[("ordinal", key)] = context.memo.get(("ordinal", key), 0) + 1
-    return (*key[len(order_of(context).key) :], str(ordinal))
+    if obx.raw(21) and (value := obx.value(21)):
+        context.at(obx, 21)
+        return ("OBX-21", ei_system(obx.field(21), context, unnamed="FILL"), value)
+    order = order_of(context)
+    named = _named(obx, order.dialect, context)
+    key = ("ordinal", order.key, named)
+    ordinal = context.memo[key] = context.memo.get(key, 0) + 1
+    return (*named, str(ordinal))
+
+
+def _named(obx: Segment, dialect: int, context: Context) -> tuple[str, str, str]:
+    """Return the sender's code, its coding system, and OBX-4."""
+    key = ("named", obx.raw(3), obx.raw(4), dialect)
+    known: tuple[str, str, str] | None = context.cache.get(key)
+    if known is None:
+        observed = obx.field(3)
+        at = 1 if observed.component(1) else 4
+        code = observed.component(at)
+        system = observed.component(at + 2) if code else ""
+        known = context.cache[key] = (code or observed.verbatim, system, obx.field(4).verbatim.strip())
+    return known

@@ -18,7 +18,7 @@ from mappings.codes import CodeMap, UnitText, is_valid, site_unit
 from mappings.context import Context
 from mappings.datatypes.cwe import codings_of, concept_of
 from mappings.tables import systems
-from mappings.units import factor_of, is_unitless, multiply
+from mappings.units import ONE, factor_of, is_unitless, multiply
 
 NO_UNIT: Final = UnitText("", "")
 
@@ -36,7 +36,7 @@ class Meaning:
     entry: CodeMapEntry | None
     unit: UnitText
     ucum: str
-    factor: Fraction = Fraction(1)
+    factor: Fraction = ONE
     assumed: str = ""
     unit_missing: bool = False
     unfit: bool = False
@@ -140,7 +140,7 @@ def _mapped(found: Field, unit: UnitText, entry: CodeMapEntry, context: Context)
         return _without_unit(found, entry, codes, context)
     if not unit.ucum:
         return _as_sent(concept_with(found, entry, context), entry, unit, _unit_gaps(unit))
-    factor = Fraction(1) if unit.ucum == entry.ucum else factor_of(unit.ucum, entry.ucum, codes)
+    factor = ONE if unit.ucum == entry.ucum else factor_of(unit.ucum, entry.ucum, codes)
     if factor is not None:
         return Meaning(concept_with(found, entry, context), entry, unit, entry.ucum, factor)
     # A standard code says what property is measured; a unit of another property contradicts it.
@@ -152,7 +152,7 @@ def _without_unit(found: Field, entry: CodeMapEntry, codes: tuple[str, ...], con
     concept = concept_with(found, entry, context)
     if entry.assumed_unit:
         assumed = site_unit(context.site, entry.assumed_unit)
-        factor = Fraction(1) if assumed.ucum == entry.ucum else factor_of(assumed.ucum, entry.ucum, codes)
+        factor = ONE if assumed.ucum == entry.ucum else factor_of(assumed.ucum, entry.ucum, codes)
         if factor is not None:
             return Meaning(concept, entry, NO_UNIT, entry.ucum, factor, assumed=entry.assumed_unit)
     if is_unitless(entry.ucum):

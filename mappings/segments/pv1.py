@@ -26,7 +26,8 @@ _PARTICIPATION: Final = "http://terminology.hl7.org/CodeSystem/v3-ParticipationT
 def encounter_status(pv1: Segment, context: Context) -> str:
     """A cancelling or discharging event, else PV1-45, else the event, else PV1-2 (three sources of the guide, ranked).
 
-    The event counts in ADT messages only: an ``ORU`` that names a visit does not say how the visit stands.
+    The event counts in ADT messages only. What PV1-2 alone suggests is tentative: an ``ORU`` or an update (A08) that
+    names a visit does not say how the visit stands, and never reopens one that has ended.
     """
     event = context.message.event if context.message.type == "ADT" else ""
     if event in _ENDING_EVENTS:
@@ -36,6 +37,7 @@ def encounter_status(pv1: Segment, context: Context) -> str:
         return "finished"
     if (by_event := _BY_EVENT.targets.get(event)) is not None:
         return by_event.code
+    _say_tentatively("status", context)
     context.at(pv1, 2)
     patient_class = pv1.value(2)
     return code_of(_BY_CLASS, patient_class, context, unknown="unknown") if patient_class else "unknown"
@@ -47,7 +49,13 @@ def encounter_class(pv1: Segment, context: Context) -> dict[str, str]:
     if found and found.component(1):
         return through_table(_CLASSES, found, context)
     context.finding("a visit without a patient class: its class is unknown")
+    _say_tentatively("class", context)
     return dict(_UNKNOWN_CLASS)
+
+
+def _say_tentatively(element: str, context: Context) -> None:
+    if context.current is not None:
+        context.current.tentative.add(element)
 
 
 def visit_identifier(found: Field, context: Context) -> dict[str, Any] | None:

@@ -18,7 +18,9 @@ from gateway.model.keys import Keys
 from gateway.model.message import Incoming, MessageState
 from gateway.model.resource import ResourceVersion
 from gateway.store import create_store
+from gateway.store.schema import metadata
 from gateway.store.store import SqlStore
+from tests.servers.postgres import PostgresServer
 
 NOW = datetime(2026, 3, 2, 9, 30, 0, 123456, tzinfo=UTC)
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
@@ -84,7 +86,8 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[D
     database.close()
 
 
-def _upgraded(url: str) -> str:
+def upgraded(url: str) -> str:
+    """Give an empty database its tables."""
     store = create_store(url, KEYS)
     store.upgrade()
     store.close()
@@ -94,25 +97,42 @@ def _upgraded(url: str) -> str:
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store") / "template.db"
-    _upgraded(f"sqlite:///{path}")
+    upgraded(f"sqlite:///{path}")
     return path
 
 
 @pytest.fixture(scope="session")
 def postgres_template(new_postgres_database: Callable[[], str]) -> str:
-    return _upgraded(new_postgres_database())
+    """A database with every table that nobody writes to."""
+    return upgraded(new_postgres_database())
+
+
+@pytest.fixture(scope="session")
+def used_postgres(postgres_server: PostgresServer, postgres_template: str) -> str:
+    """A database with every table that one test after the other writes to."""
+    return postgres_server.database(postgres_template)
+
+
+def emptied(url: str) -> str:
+    """Take every row away and count from 1 again: much faster than another database."""
+    with psycopg.connect(url) as connection:
+        for table in metadata.sorted_tables:
+            if table.name not in {"lanes", "key_checks"}:
+                connection.execute(f"DELETE FROM {table.name}")
+        connection.execute("UPDATE lanes SET owner = NULL, lease_until = NULL, epoch = 0")
+        connection.execute("SELECT setval(oid, 1, false) FROM pg_class WHERE relkind = 'S'")
+    return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """A database with every table, of each kind."""
+    """A database with every table and no rows, of each kind."""
     if request.param == "sqlite":
         path = tmp_path / "gateway.db"
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
         found = Database(f"sqlite:///{path}")
     else:
-        template = request.getfixturevalue("postgres_template")
-        found = Database(request.getfixturevalue("postgres_server").database(template))
+        found = Database(emptied(request.getfixturevalue("used_postgres")))
     yield found
     found.close()
 

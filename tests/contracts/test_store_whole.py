@@ -10,7 +10,8 @@ from gateway.errors import KeysMissing, SchemaMismatch, StoreError, StoreUnavail
 from gateway.model.translation import PatientKey
 from gateway.ports import AuditEvent, MessageFilter
 from gateway.store import create_store
-from tests.contracts.stores import KEYS, NOW, incoming, uid, version
+from tests.contracts.stores import KEYS, NOW, emptied, incoming, uid, upgraded, version
+from tests.servers.postgres import PostgresServer
 
 MARKER = "Rossi-Bianchi-1957"
 EVENT = AuditEvent(NOW, "a", "b", "c")
@@ -97,10 +98,11 @@ def test_a_message_is_the_same_whether_packed_or_not(store):
 # --- keys -----------------------------------------------------------------------------------------------------------
 
 
-def test_after_a_rotation_old_and_new_rows_are_read(database):
-    database.open().receive([incoming("M1")])
+def test_after_a_rotation_old_and_new_rows_are_read(empty_database):
+    upgraded(empty_database.url)
+    empty_database.open().receive([incoming("M1")])
     rotated = replace(KEYS, encryption={**KEYS.encryption, "k2": b"f" * 32}, active="k2")
-    store = database.again(rotated)
+    store = empty_database.again(rotated)
     store.upgrade()
     store.check_schema()
     store.receive([incoming("M2")])
@@ -169,7 +171,9 @@ def test_an_empty_database_must_be_upgraded_first(empty_database):
         assert len(tx.messages.find(MessageFilter())) == 1
 
 
-def test_a_newer_database_is_refused(store):
+def test_a_newer_database_is_refused(empty_database):
+    store = empty_database.open()
+    store.upgrade()
     run(store, "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(SchemaMismatch, match="newer than the program"):
         store.check_schema()
@@ -208,23 +212,25 @@ def test_every_thread_may_use_the_store_at_once(store):
         assert len(tx.messages.find(MessageFilter(limit=1000))) == 60
 
 
-def test_a_server_that_was_restarted_is_used_again(postgres_server, postgres_template):
-    store = create_store(postgres_server.database(postgres_template), KEYS)
-    store.receive([incoming("M1")])
-    postgres_server.stop(at_once=True)
+def test_a_server_that_was_restarted_is_used_again():
+    server = PostgresServer()
     try:
+        store = create_store(upgraded(server.database()), KEYS)
+        store.receive([incoming("M1")])
+        server.stop()
         with pytest.raises(StoreUnavailable):
             store.receive([incoming("M2")])
         with pytest.raises(StoreUnavailable):
             store.ping()
+        server.start()
+        assert [one.intake for one in store.receive([incoming("M1"), incoming("M2")])] == ["repeat", "new"]
+        store.close()
     finally:
-        postgres_server.start()
-    assert store.receive([incoming("M1"), incoming("M2")])[0].intake == "repeat"
-    store.close()
+        server.remove()
 
 
-def test_a_transaction_cut_off_by_the_server_is_unavailable_and_the_next_one_works(postgres_server, postgres_template):
-    store = create_store(postgres_server.database(postgres_template), KEYS)
+def test_a_transaction_cut_off_by_the_server_is_unavailable_and_the_next_one_works(used_postgres):
+    store = create_store(emptied(used_postgres), KEYS)
 
     def cut_off():
         with store.begin() as tx:

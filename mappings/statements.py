@@ -80,12 +80,14 @@ def ousted(body: Body) -> tuple[str, ...]:
     groups = _CHOICES.get(body["resourceType"])
     if groups is None:
         return ()
-    return _others(groups, tuple(next((element for element in group if element in body), "") for group in groups))
+    return _others(
+        body["resourceType"], tuple(next((element for element in group if element in body), "") for group in groups)
+    )
 
 
 @cache
-def _others(groups: tuple[tuple[str, ...], ...], made: tuple[str, ...]) -> tuple[str, ...]:
-    pairs = zip(groups, made, strict=True)
+def _others(resource_type: str, made: tuple[str, ...]) -> tuple[str, ...]:
+    pairs = zip(_CHOICES[resource_type], made, strict=True)
     return tuple(sorted(element for group, one in pairs if one for element in group if element != one))
 
 

@@ -127,3 +127,10 @@ def test_the_encounter_belongs_to_the_patient_of_the_message():
     patient = body(made, "Patient")["id"]
     assert body(made, "Encounter")["subject"] == {"reference": f"Patient/{patient}"}
     assert [each.patient for each in made.statements if each.type == "Encounter"] == [patient]
+
+
+@pytest.mark.parametrize(
+    ("event", "fields", "tentative"), [("A03", {}, ()), ("A08", {}, ("status",)), ("A08", {"f45": "20260401"}, ())]
+)
+def test_an_update_never_reopens_a_visit_that_has_ended(event, fields, tentative):
+    assert [each.tentative for each in visit(event, **fields).statements if each.type == "Encounter"] == [tentative]

@@ -110,7 +110,7 @@ class Deliver:
             tx.deliveries.save(settled, None, self.owner)
             tx.audit.write(_withheld(delivery, packed, now))
             self._end_half_open(tx, delivery.view.recipient, now)
-        return settled
+            return tx.deliveries.get(delivery.id) or settled
 
     def _end_half_open(self, tx: Transaction, recipient: str, now: datetime) -> None:
         """Let another delivery try for all: this one sent nothing."""
@@ -152,6 +152,7 @@ class Deliver:
                 tx.deliveries.save(settled, attempt, self.owner)
                 self._record(tx, delivery, outcome, packed, now)
                 before, after = self._breaker(tx, recipient, outcome, now, sent=packed.package is not None)
+                settled = tx.deliveries.get(delivery.id) or settled  # more may have been planned meanwhile
         except StaleClaim:
             log.warning("the lease was lost before the attempt was settled", delivery=delivery.delivery_id)
             return delivery

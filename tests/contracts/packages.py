@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from decimal import Decimal
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from gateway.model.delivery import ChangeKind, Package, Released, View
 from gateway.model.names import SUBJECT_NUMBER
 from gateway.model.recipient import Recipient
 
 VIEW = View("edc", "mld-01")
+
+
+def internal(name: str) -> str:
+    """Return the internal id of what a view knows as ``name``."""
+    return str(uuid5(NAMESPACE_URL, name))
 
 
 def recipient(kind="fhir_server", **changes: Any) -> Recipient:
@@ -41,7 +47,7 @@ def observation(id: str = "o1", value: str = "1.50", subject: str = "p1") -> dic
 def released(
     body: dict[str, Any], kind: ChangeKind = ChangeKind.CREATED, version: int = 1, change: int = 1
 ) -> Released:
-    return Released(body["resourceType"], body["id"], body, kind, f"internal-{body['id']}", version, change)
+    return Released(body["resourceType"], body["id"], body, kind, internal(body["id"]), version, change)
 
 
 def package(*entries: Released, delivery_id: str = "7-1", repeat: bool = False, view: View = VIEW) -> Package:

@@ -42,6 +42,9 @@ _CLAIM = (
     )
     .returning(deliveries)
 )
+_SENT_NOW = select(deliveries).where(text(IS_SENDING)).order_by(_D.lease_until).with_for_update(skip_locked=True)
+_EXPIRED = _SENT_NOW.where(_D.lease_until <= bindparam("now_"))
+_OWNED = _SENT_NOW.where(_D.lease_owner == bindparam("owner_"))
 _KEPT: Final = (*("state", "sent", "planned", "window", "number", "attempts", "due_at", "first_failed_at", "detail"),)
 _FREE: Final = {"lease_until": None, "lease_owner": None, "open_attempt": None, "rewind": None}
 _SAVE = (
@@ -131,12 +134,12 @@ class SqlDeliveries:
 
         The window of the interrupted attempt stays, so that the repeat carries the same changes and delivery id.
         """
-        lost = or_(_D.lease_until <= now, _D.lease_owner == owner) if owner is not None else _D.lease_until <= now
-        query = select(deliveries).where(text(IS_SENDING), lost).order_by(_D.id).with_for_update(skip_locked=True)
-        rows = self._connection.execute(query).all()
-        for row in rows:
-            self._interrupt(row, now)
-        return len(rows)
+        lost = {row.id: row for row in self._connection.execute(_EXPIRED, {"now_": now})}
+        if owner is not None:
+            lost |= {row.id: row for row in self._connection.execute(_OWNED, {"owner_": owner})}
+        for id in sorted(lost):
+            self._interrupt(lost[id], now)
+        return len(lost)
 
     def get(self, delivery: int) -> Delivery | None:
         """Return one cursor."""

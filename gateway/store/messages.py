@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, select, text, union_all, update
+from sqlalchemy import ColumnElement, TextClause, bindparam, select, text, union_all, update
 
 from gateway.model.message import Message, MessageState
 from gateway.ports import LaneClaim, MessageFilter
 from gateway.store.backend import Unit, chunks
-from gateway.store.schema import IS_STORED, gap_messages, messages
+from gateway.store.schema import IS_OTHER, IS_STORED, gap_messages, messages
 from gateway.store.types import microseconds
 
 _M = messages.c
@@ -101,11 +101,13 @@ class SqlMessages:
         )
 
 
-def _conditions(wanted: MessageFilter) -> Iterator[ColumnElement[bool]]:
+def _conditions(wanted: MessageFilter) -> Iterator[ColumnElement[bool] | TextClause]:
     if wanted.feed:
         yield _M.feed == wanted.feed
     if wanted.state:
         yield _M.state == wanted.state.value
+        if wanted.state not in {MessageState.STORED, MessageState.TRANSLATED}:
+            yield text(IS_OTHER)
     if wanted.control_id:
         yield _M.control_id == wanted.control_id
     if wanted.since:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from sqlalchemy import func, select, text
 
@@ -19,11 +20,15 @@ _FEEDS = (
     .group_by(messages.c.feed)
     .order_by(messages.c.feed)
 )
-_COUNT = func.count()
-_DUE = select(deliveries.c.recipient, _COUNT, func.min(deliveries.c.due_at)).where(text(IS_DUE))
-_SENDING = select(deliveries.c.recipient, _COUNT, func.min(deliveries.c.due_at)).where(text(IS_SENDING))
-_DEAD = select(deliveries.c.recipient, _COUNT).where(text(IS_DEAD)).group_by(deliveries.c.recipient)
-_OWED = (_DUE.group_by(deliveries.c.recipient), _SENDING.group_by(deliveries.c.recipient))
+_DUE = (
+    select(deliveries.c.recipient, func.count(), func.min(deliveries.c.due_at))
+    .where(text(IS_DUE))
+    .group_by(deliveries.c.recipient)
+)
+_SENDING = (
+    select(deliveries.c.recipient, deliveries.c.due_at).where(text(IS_SENDING)).order_by(deliveries.c.lease_until)
+)
+_DEAD = select(deliveries.c.recipient, func.count()).where(text(IS_DEAD)).group_by(deliveries.c.recipient)
 
 
 class SqlAudit:
@@ -91,11 +96,16 @@ def feed_queues(unit: Unit) -> list[QueueLine]:
 def recipient_queues(unit: Unit) -> list[QueueLine]:
     """Return what waits per recipient: due and under way, since when it is due, and how many are dead."""
     lines: dict[str, QueueLine] = {}
-    for query in _OWED:
-        for name, count, oldest in unit.connection.execute(query):
-            line = lines.get(name, QueueLine(name, 0, None))
-            since = min((moment for moment in (line.oldest, oldest) if moment is not None), default=None)
-            lines[name] = QueueLine(name, line.waiting + count, since)
+
+    def add(name: str, count: int, oldest: datetime | None) -> None:
+        line = lines.get(name, QueueLine(name, 0, None))
+        since = min((moment for moment in (line.oldest, oldest) if moment is not None), default=None)
+        lines[name] = QueueLine(name, line.waiting + count, since)
+
+    for name, count, oldest in unit.connection.execute(_DUE):
+        add(name, count, oldest)
+    for name, due_at in unit.connection.execute(_SENDING):
+        add(name, 1, due_at)
     for name, count in unit.connection.execute(_DEAD):
         line = lines.get(name, QueueLine(name, 0, None))
         lines[name] = QueueLine(name, line.waiting, line.oldest, dead=count)

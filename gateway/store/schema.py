@@ -34,6 +34,8 @@ TYPED: Final = ("Consent", "Patient", "ResearchStudy", "ResearchSubject")
 
 OF_TYPED: Final = "type IN ('Consent', 'Patient', 'ResearchStudy', 'ResearchSubject')"
 IS_STORED: Final = "state = 'stored'"
+IS_OTHER: Final = "state NOT IN ('stored', 'translated')"
+"""Messages that are neither waiting nor done: few, and what a person lists."""
 IS_DUE: Final = "state = 'due'"
 IS_SENDING: Final = "state = 'sending'"
 IS_DEAD: Final = "state = 'dead'"
@@ -79,6 +81,7 @@ messages = Table(
     Index("messages_seen", "control_id", "feed", "positive", "digest"),
     _partial("messages_waiting", "lane", "id", where=IS_STORED),
     _partial("messages_backlog", "feed", "received_at", where=IS_STORED),
+    _partial("messages_other", "state", "id", where=IS_OTHER),
     sqlite_autoincrement=True,
 )
 
@@ -138,7 +141,7 @@ deliveries = Table(
     Column("detail", Line, nullable=False),
     Index("deliveries_view", "recipient", "study", "patient", unique=True),
     _partial("deliveries_due", "recipient", "due_at", where=IS_DUE),
-    _partial("deliveries_sending", "recipient", "lease_until", where=IS_SENDING),
+    _partial("deliveries_sending", "lease_until", where=IS_SENDING),
     _partial("deliveries_dead", "recipient", where=IS_DEAD),
 )
 

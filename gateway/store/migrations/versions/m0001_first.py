@@ -81,6 +81,14 @@ def _messages() -> None:
         sqlite_where=sa.text("state = 'stored'"),
         postgresql_where=sa.text("state = 'stored'"),
     )
+    op.create_index(
+        "messages_other",
+        "messages",
+        ["state", "id"],
+        unique=False,
+        sqlite_where=sa.text("state NOT IN ('stored', 'translated')"),
+        postgresql_where=sa.text("state NOT IN ('stored', 'translated')"),
+    )
     op.create_index("messages_seen", "messages", ["control_id", "feed", "positive", "digest"])
     op.create_index(
         "messages_waiting",
@@ -177,7 +185,7 @@ def _deliveries() -> None:
     op.create_index(
         "deliveries_sending",
         "deliveries",
-        ["recipient", "lease_until"],
+        ["lease_until"],
         unique=False,
         sqlite_where=sa.text("state = 'sending'"),
         postgresql_where=sa.text("state = 'sending'"),

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import structlog
+
+from gateway.broker.embedded import EmbeddedBroker
+from gateway.errors import BrokerUnavailable
+from gateway.model.delivery import DeliveryState, View
+from gateway.ports import Breaker, Event
+from gateway.services.receipts import keeper, record_receipts
+from gateway.services.relay import Relay, RelaySettings
+from gateway.store import create_store
+from tests.contracts.deliveries import HandClock, plan
+from tests.contracts.packages import internal, recipient
+from tests.contracts.stores import KEYS, incoming
+from tests.contracts.waiting import running, wait_for
+
+SETTINGS = RelaySettings(interval=timedelta(seconds=0.05), batch=10)
+EDC = recipient()
+QUEUED = replace(recipient("amqp"), id="registry")
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = create_store(f"sqlite:///{tmp_path / 'gateway.db'}", KEYS)
+    made.upgrade()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def clock():
+    return HandClock()
+
+
+class Shaky(EmbeddedBroker):
+    """An embedded broker that can go away."""
+
+    def __init__(self):
+        super().__init__()
+        self.away = False
+
+    def wake(self, queue, bodies=("",)):
+        if self.away:
+            raise BrokerUnavailable("gone")
+        super().wake(queue, bodies)
+
+
+@pytest.fixture
+def broker():
+    made = Shaky()
+    made.declare(["edc", "registry"], {"registry": 100_000})
+    return made
+
+
+@pytest.fixture
+def relay(store, broker, clock):
+    return Relay(store, broker, {"edc": EDC, "registry": QUEUED}, clock, SETTINGS)
+
+
+def woken(broker, queue="deliver.edc"):
+    """Take what waits in a queue."""
+    taken = []
+    left = broker.depths()[queue]
+    broker.consume(queue, taken.append, lambda: len(taken) >= left)
+    return taken
+
+
+def test_what_is_due_is_woken_once(store, broker, clock, relay):
+    ids = [plan(store, clock(), patient=internal(name)) for name in "abc"]
+
+    assert relay.step(clock()) == 3
+    assert relay.step(clock.advance(seconds=1)) == 0
+
+    assert sorted(map(int, woken(broker))) == ids
+
+
+def test_a_wake_up_that_was_lost_is_published_again_after_a_while(store, broker, clock, relay):
+    plan(store, clock())
+    relay.step(clock())
+    woken(broker)
+
+    assert relay.step(clock.advance(seconds=59)) == 0
+    assert relay.step(clock.advance(seconds=2)) == 1
+
+
+def test_a_recipient_with_an_open_circuit_is_not_woken_until_it_is_over(store, broker, clock, relay):
+    plan(store, clock())
+    with store.begin() as tx:
+        tx.breakers.set(Breaker("edc", 1, clock() + timedelta(minutes=1), "HTTP 401"))
+
+    assert relay.step(clock()) == 0
+    assert relay.step(clock.advance(minutes=2)) == 1
+
+
+def test_a_recipient_nobody_serves_does_not_crowd_out_the_others(store, broker, clock, relay):
+    for number in range(20):
+        plan(store, clock(), view=View("forgotten", "mld-01"), patient=internal(str(number)))
+    plan(store, clock.advance(seconds=1))
+
+    for _ in range(3):
+        relay.step(clock.advance(seconds=1))
+
+    assert len(woken(broker)) == 1
+
+
+def test_a_lease_that_ran_out_is_settled_and_woken_again(store, broker, clock, relay):
+    id = plan(store, clock())
+    with store.begin() as tx:
+        tx.deliveries.claim(id, "dead worker", clock(), timedelta(minutes=5))
+
+    assert relay.step(clock.advance(minutes=4)) == 0
+    assert relay.step(clock.advance(minutes=2)) == 1
+    with store.begin(write=False) as tx:
+        assert tx.deliveries.get(id).state is DeliveryState.DUE
+
+
+def test_stored_messages_nudge_the_translators(store, broker, clock, relay):
+    relay.step(clock())
+    assert broker.depths()["translate"] == 0
+
+    store.receive([incoming()])
+    relay.step(clock.advance(seconds=3))
+
+    assert broker.depths()["translate"] == 1
+
+
+def test_a_nudge_is_answered_at_once_and_not_at_the_next_interval(store, broker, clock):
+    slow = replace(SETTINGS, interval=timedelta(minutes=5))
+    relay = Relay(store, broker, {"edc": EDC}, clock, slow)
+    with running(relay.run):
+        wait_for(lambda: broker.depths()["relay"] == 0)
+        plan(store, clock())
+        broker.nudge("relay")
+        wait_for(lambda: broker.depths()["deliver.edc"] == 1)
+
+
+def test_a_broker_that_is_away_is_waited_for_and_told_once(store, broker, clock, relay):
+    broker.away = True
+    plan(store, clock())
+    with structlog.testing.capture_logs() as logs, running(relay.run):
+        wait_for(lambda: any(line["event"] == "the relay cannot work" for line in logs))
+        broker.nudge("relay")
+        broker.nudge("relay")
+        broker.away = False
+        broker.nudge("relay")
+        wait_for(lambda: broker.depths()["deliver.edc"] == 1)
+        wait_for(lambda: any(line["event"] == "the relay works again" for line in logs))
+
+    assert [line["event"] for line in logs].count("the relay cannot work") == 1
+
+
+def event(number):
+    return Event("registry.mld-01.Observation.created", b'{"resourceType":"Observation"}', f"m{number}")
+
+
+def publish(store, broker, clock, *numbers):
+    events = [event(number) for number in numbers]
+    broker.publish(events)
+    keeper(store, "registry", clock)(events)
+
+
+def outbox(store, clock):
+    with store.begin(write=False) as tx:
+        return [line[0] for line in tx.outbox.unreceipted("registry", clock() + timedelta(days=99), 100)]
+
+
+def test_an_event_without_a_receipt_is_published_again_with_the_same_message_id(store, broker, clock, relay):
+    publish(store, broker, clock, 1, 2)
+    broker.take("registry")  # the queue lost them
+
+    relay.step(clock.advance(seconds=30))
+    assert broker.depths()["recipient.registry"] == 0
+    relay.step(clock.advance(seconds=31))
+
+    assert [one.message_id for one in broker.take("registry")] == ["m1", "m2"]
+    relay.step(clock.advance(seconds=30))
+    assert broker.depths()["recipient.registry"] == 0
+
+
+def test_events_that_still_wait_in_the_queue_are_not_doubled(store, broker, clock, relay):
+    publish(store, broker, clock, 1, 2)
+
+    relay.step(clock.advance(minutes=10))
+    assert broker.depths()["recipient.registry"] == 2
+
+    relay.step(clock.advance(hours=1))
+    assert broker.depths()["recipient.registry"] == 4
+
+
+def test_a_receipt_ends_the_waiting(store, broker, clock, relay):
+    publish(store, broker, clock, 1, 2)
+    for one in broker.take("registry"):
+        broker.give_receipt("registry", one.message_id)
+    broker.give_receipt("registry", "never heard of")
+
+    with running(lambda stop: record_receipts(store, broker, stop)):
+        wait_for(lambda: not outbox(store, clock))
+
+    relay.step(clock.advance(hours=2))
+    assert broker.depths()["recipient.registry"] == 0
+
+
+def test_another_recipient_cannot_sign_for_an_event(store, broker, clock, relay):
+    publish(store, broker, clock, 1)
+    broker.give_receipt("edc", "m1")
+
+    with running(lambda stop: record_receipts(store, broker, stop)):
+        wait_for(lambda: broker.depths()["receipts"] == 0)
+
+    assert outbox(store, clock) == ["m1"]
+
+
+def test_after_the_keeping_time_an_event_is_let_go(store, broker, clock, relay):
+    publish(store, broker, clock, 1)
+
+    relay.step(clock.advance(days=8))
+
+    assert outbox(store, clock) == []

@@ -31,15 +31,16 @@ def _made(draft: Draft, context: Context) -> Statement:
     body = draft.body
     try:
         check(body)
+        encoded = encode(body)
     except InvalidResource as error:
         if error.path.startswith(draft.type):
             raise
-        raise InvalidResource(f"{draft.type}.{error.path}", error.what) from error
+        raise InvalidResource(f"{draft.type}.{error.path}".rstrip("."), error.what) from error
     date = date_text(body)
     return Statement(
         type=draft.type,
         id=draft.id,
-        body=encode(body),
+        body=encoded,
         patient=draft.patient,
         removes=_removes(draft),
         rank=context.site.rank(context.feed, draft.type),

@@ -10,6 +10,7 @@ from gateway.model.names import V2_TABLE
 from gateway.model.site import Authority
 from mappings.context import Context
 from mappings.datatypes.hd import authority_of, hd_system
+from mappings.datatypes.national import check_national
 from mappings.datatypes.ts import period, ts_datetime
 from mappings.tables import load
 
@@ -44,6 +45,8 @@ def cx(found: Field, context: Context, *, unnamed: str = "") -> Identifier | Non
         body["type"] = {"coding": [identifier_type(kind, context)]}
     body["system"] = authority.system if authority else hd_system(hd, context, unnamed=unnamed or kind)
     body["value"] = value
+    if check_national(body, context):
+        authority = None
     if valid := _valid_period(found, context):
         body["period"] = valid
     if authority is None and (name := hd.component(1)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any, Protocol, TypeVar
 
@@ -13,6 +14,9 @@ from sqlalchemy import Connection, Engine, Table
 from gateway.store.cipher import Cipher
 
 T = TypeVar("T")
+
+VersionRow = tuple[int, str, int, str, str, int, datetime, str, datetime | None, str, str, str, bytes, bytes | None]
+"""A row of ``resource_versions`` in the order of its columns; ids and moments as Python holds them, text storable."""
 
 Insert = Callable[[Table], Any]
 
@@ -44,8 +48,8 @@ class Backend(Protocol):
     def number_changes(self, connection: Connection, count: int) -> Sequence[int]:
         """Return ascending change numbers, each above every one drawn before."""
 
-    def insert_versions(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
-        """Insert rows of ``resource_versions`` the fastest way there is."""
+    def insert_versions(self, connection: Connection, rows: Sequence[VersionRow]) -> None:
+        """Insert rows of ``resource_versions`` the fastest way there is, past SQLAlchemy's conversions."""
 
     def close(self) -> None:
         """Let go of everything."""

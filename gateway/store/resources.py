@@ -12,10 +12,10 @@ from sqlalchemy import Select, and_, bindparam, func, select, text, update
 
 from gateway.model.resource import Clock, ResourceVersion
 from gateway.model.translation import PatientKey
-from gateway.store.backend import Unit, chunks
+from gateway.store.backend import Unit, VersionRow, chunks
 from gateway.store.patients import canonical, merge, patient_of_key, register_keys
 from gateway.store.schema import OF_TYPED, TYPED, resource_versions, written
-from gateway.store.types import packed
+from gateway.store.types import packed, storable
 
 _R = resource_versions.c
 _NEWER = resource_versions.alias("newer")
@@ -46,7 +46,7 @@ _CLOCKS = update(resource_versions).where(_R.change == bindparam("change_")).val
 _HIGHEST = select(func.coalesce(func.max(_R.change), 0))
 _INSERT_WRITTEN = written.insert()
 _NAMES: Final = tuple(one.name for one in fields(ResourceVersion))
-_DUMP = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_DUMP = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
 
 
 class SqlResources:
@@ -172,25 +172,25 @@ class SqlResources:
     def _all(self, query: Select[Any], **asked: Any) -> list[ResourceVersion]:
         return [self._version(row) for row in self._connection.execute(query, asked)]
 
-    def _row(self, version: ResourceVersion) -> dict[str, Any]:
+    def _row(self, version: ResourceVersion) -> VersionRow:
         seal = self._unit.cipher.seal
         place = _place(version.type, version.id, version.version)
-        return {
-            "change": version.change,
-            "id": version.id,
-            "version": version.version,
-            "type": version.type,
-            "patient": version.patient,
-            "message": version.message,
-            "stored_at": version.stored_at,
-            "code": version.code,
-            "date": version.date,
-            "status": version.status,
-            "held": version.held,
-            "clocks": _DUMP(version.clocks),
-            "body": seal(version.body, b"resource_versions.body|" + place),
-            "own": None if version.own is None else seal(version.own, b"resource_versions.own|" + place),
-        }
+        return (
+            version.change,
+            version.id,
+            version.version,
+            version.type,
+            version.patient,
+            version.message,
+            version.stored_at,
+            storable(version.code),
+            version.date,
+            storable(version.status),
+            storable(version.held),
+            _DUMP(version.clocks),
+            seal(version.body, b"resource_versions.body|" + place),
+            None if version.own is None else seal(version.own, b"resource_versions.own|" + place),
+        )
 
     def _version(self, row: Any) -> ResourceVersion:
         unseal = self._unit.cipher.open

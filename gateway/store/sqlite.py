@@ -11,15 +11,16 @@ from threading import Lock
 from typing import Any, ClassVar, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite import dialect, insert
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import QueuePool
 
 from gateway.errors import StoreUnavailable
-from gateway.store.backend import Insert
+from gateway.store.backend import Insert, VersionRow
 from gateway.store.faults import translate_errors
 from gateway.store.gate import WriterGate
 from gateway.store.schema import messages, resource_versions
+from gateway.store.types import microseconds, packed
 
 _PRAGMAS: Final = (
     "PRAGMA busy_timeout = 10000",
@@ -31,7 +32,7 @@ _PRAGMAS: Final = (
 _FIRST: Final = ("PRAGMA journal_mode = WAL", "PRAGMA wal_autocheckpoint = 4000")
 _READERS: Final = 8
 
-_INSERT_VERSIONS = resource_versions.insert()
+_INSERT_VERSIONS = str(resource_versions.insert().compile(dialect=dialect(paramstyle="qmark")))
 _LAST_CHANGE = select(func.coalesce(func.max(resource_versions.c.change), 0))
 _LAST_MESSAGE = text(
     "SELECT max((SELECT coalesce(max(id), 0) FROM messages),"
@@ -113,9 +114,9 @@ class SqliteBackend:
         last = connection.execute(_LAST_CHANGE).scalar_one()
         return range(last + 1, last + 1 + count)
 
-    def insert_versions(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
+    def insert_versions(self, connection: Connection, rows: Sequence[VersionRow]) -> None:
         """Insert rows of ``resource_versions``."""
-        connection.execute(_INSERT_VERSIONS, rows)
+        connection.exec_driver_sql(_INSERT_VERSIONS, [_version(row) for row in rows])
 
     def close(self) -> None:
         """Close every connection and give the file back."""
@@ -123,6 +124,12 @@ class SqliteBackend:
         self.writer.dispose()
         if self._owned:
             self._owned.close()
+
+
+def _version(row: VersionRow) -> tuple[Any, ...]:
+    change, id, version, type, patient, message, stored_at, code, date, *rest = row
+    when = None if date is None else microseconds(date)
+    return (change, packed(id), version, type, packed(patient), message, microseconds(stored_at), code, when, *rest)
 
 
 def _own(path: Path) -> OwnedFile:

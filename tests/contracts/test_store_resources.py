@@ -182,3 +182,16 @@ def test_dates_far_away_keep_their_moment(store):
     append(store, version(1, date=far))
     with store.begin(write=False) as tx:
         assert tx.resources.heads([uid(1)])[uid(1)].date == far
+
+
+def test_a_moment_without_a_zone_is_refused(store):
+    naive = NOW.replace(tzinfo=None)
+    for wrong in (version(1, date=naive), version(1, stored_at=naive)):
+        with pytest.raises((TypeError, ValueError)):
+            append(store, wrong)
+    append(store, version(1))
+
+
+def test_a_resource_id_that_is_no_uuid_is_refused(store):
+    with pytest.raises(ValueError, match=r"UUID|hexadecimal"):
+        append(store, version(1, id="Observation-1"))

@@ -57,7 +57,7 @@ class PostgresServer:
     def __init__(self) -> None:
         self._bin = programs()
         self._user = server_user()
-        self.folder = Path(tempfile.mkdtemp(prefix="gateway-pg-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="gateway-pg-", dir="/tmp" if self._user else None))
         self._data = self.folder / "data"
         self._log = self.folder / "log"
         self._names = itertools.count(1)

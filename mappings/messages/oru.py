@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from gateway.hl7v2.structures import Group, group
 from mappings.context import Context, Draft
 from mappings.datatypes.ts import utc_of
 from mappings.numbers import NumberFormat
-from mappings.segments.nte import NTE_OBSERVATION, NTE_REPORT, add_notes
+from mappings.segments.nte import NTE_OBSERVATION, NTE_REPORT
 from mappings.segments.obr import OBR_REPORT, OBR_SPECIMEN, category, effective, order_key, report_key
 from mappings.segments.obx import OBX_OBSERVATION, identity
 from mappings.segments.obx_meaning import meaning_of
@@ -33,18 +34,23 @@ _TAKEN_BACK: Final = frozenset({"entered-in-error", "cancelled"})
 def result(message: Message, context: Context) -> None:
     """Translate the results of a message, patient by patient, order by order.
 
-    Raises ``StructureError`` when it has no PID or no OBR, ``MappingError`` as the segment maps do.
+    Raises ``StructureError`` when it has no PID or no OBR, ``MappingError`` as the segment maps do. A result that
+    belongs to no order is left out with a finding.
     """
-    root = group(message)
-    used: list[Segment] = []
-    patients = root.groups("PATIENT_RESULT")
+    patients = group(message).groups("PATIENT_RESULT")
+    if not patients or message.first("OBR") is None:
+        raise StructureError("the segment is missing", Place("OBR" if message.first("PID") else "PID"), "100")
+    used: set[int] = set()
     for found in patients:
         visit = _person(found, context)
         for order in found.groups("ORDER_OBSERVATION"):
-            used += _report(order, visit, context)
-    if not patients or message.first("OBR") is None:
-        raise StructureError("the segment is missing", Place("OBR" if message.first("PID") else "PID"), "100")
-    context.memo[OUTSIDE] = [cti for cti in message.all("CTI") if cti not in used]
+            obr = _report(order, visit, context)
+            used.update(segment.position for segment in order.all_segments() if segment.position > obr.position)
+    for obx in message.all("OBX"):
+        if obx.position not in used:
+            context.at(obx)
+            context.finding("a result that belongs to no order: left out")
+    context.memo[OUTSIDE] = [cti for cti in message.all("CTI") if cti.position not in used]
 
 
 def _person(found: Group, context: Context) -> Draft | None:
@@ -62,8 +68,8 @@ def _person(found: Group, context: Context) -> Draft | None:
     return encounter(by_name["PV1"], context) if "PV1" in by_name else None
 
 
-def _report(found: Group, visit: Draft | None, context: Context) -> list[Segment]:
-    """State the report of one order and its results; return the CTI segments used."""
+def _report(found: Group, visit: Draft | None, context: Context) -> Segment:
+    """State the report of one order and its results; return the OBR."""
     obr, orc = found.first("OBR"), found.first("ORC")
     if obr is None:
         raise StructureError("the segment is missing", Place("OBR"), "100")
@@ -80,14 +86,33 @@ def _report(found: Group, visit: Draft | None, context: Context) -> list[Segment
     if orc is not None:
         ORC_REPORT.apply(orc, context, report)
     _add(report, "specimen", specimens)
-    add_notes(found.segments("NTE"), NTE_REPORT, context, report)
-
-    results = [_observation(each, order, context) for each in found.groups("OBSERVATION") if each.first("OBX")]
+    behind = [segment for segment in _outside_specimens(found) if segment.position > obr.position]
+    results = _results(behind, report, order, context)
     _add(report, "result", results)
     about_specimens = _of_specimens(found, specimens, order, context)
     ctis = [segment for segment in found.all_segments() if segment.name == "CTI"]
     link(ctis, [report, *results, *about_specimens], context)
-    return ctis
+    return obr
+
+
+def _results(segments: list[Segment], report: Draft, order: Order, context: Context) -> list[Draft]:
+    """State the results of an order; a note belongs to the result it stands behind, else to the report."""
+    made: list[Draft] = []
+    for segment in segments:
+        if segment.name == "OBX":
+            made.append(_observation(segment, order, context))
+        elif segment.name == "NTE":
+            to_report = not made
+            (NTE_REPORT if to_report else NTE_OBSERVATION).apply(segment, context, report if to_report else made[-1])
+    return made
+
+
+def _outside_specimens(found: Group) -> Iterator[Segment]:
+    for child in found.children:
+        if isinstance(child, Segment):
+            yield child
+        elif child.name != "SPECIMEN":
+            yield from child.all_segments()
 
 
 def _add(report: Draft, element: str, drafts: list[Draft]) -> None:
@@ -155,24 +180,14 @@ def _of_specimens(found: Group, specimens: list[Draft], order: Order, context: C
     made = []
     groups = [each for each in found.groups("SPECIMEN") if each.first("SPM")]
     for each, specimen in zip(groups, specimens, strict=False):
-        for inner in (each, *each.groups("OBSERVATION"), *each.groups("SPECIMEN_OBSERVATION")):
-            for obx in inner.segments("OBX"):
-                draft = _of_obx(obx, order, context)
-                draft.body["focus"] = [specimen.reference]
-                made.append(draft)
+        for obx in [segment for segment in each.all_segments() if segment.name == "OBX"]:
+            draft = _observation(obx, order, context)
+            draft.body["focus"] = [specimen.reference]
+            made.append(draft)
     return made
 
 
-def _observation(found: Group, order: Order, context: Context) -> Draft:
-    obx = found.first("OBX")
-    if obx is None:
-        raise StructureError("the segment is missing", Place("OBX"), "100")
-    draft = _of_obx(obx, order, context)
-    add_notes(found.segments("NTE"), NTE_OBSERVATION, context, draft)
-    return draft
-
-
-def _of_obx(obx: Segment, order: Order, context: Context) -> Draft:
+def _observation(obx: Segment, order: Order, context: Context) -> Draft:
     """State the Observation of an OBX."""
     day = order.day
     if sent := obx.value(14):

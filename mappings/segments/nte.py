@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 from gateway.hl7v2.message import Segment
@@ -58,9 +57,3 @@ NTE_PATIENT: Final = SegmentMap(
     | {"NTE-3": "free text about the person (names, telephones, diagnoses): kept in the message, taken nowhere"},
     title="behind a PID",
 )
-
-
-def add_notes(notes: Iterable[Segment], segment_map: SegmentMap, context: Context, draft: Any) -> None:
-    """Apply the notes of a group to what they stand behind."""
-    for nte in notes:
-        segment_map.apply(nte, context, draft)

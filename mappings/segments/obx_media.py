@@ -50,13 +50,13 @@ def media_type(kind: str, subtype: str) -> str:
 def encapsulated(found: Field, context: Context) -> dict[str, Any]:
     """Convert an ``ED`` to an Attachment in the extension for R5's value.
 
-    ==========  =======================  =================================================
+    ==========  =======================  ==================================================
     v2          FHIR                     rule
-    ==========  =======================  =================================================
-    ED-2, ED-3  Attachment.contentType   ``media_type``
+    ==========  =======================  ==================================================
+    ED-2, ED-3  Attachment.contentType   ``media_type``, else application/octet-stream
     ED-4        --                       A, Hex or Base64: how ED-5 is to be read
     ED-5        Attachment.data          as base64; not readable: dataAbsentReason error
-    ==========  =======================  =================================================
+    ==========  =======================  ==================================================
 
     See HL7 v2.5.1 2.A.24 and the v2-to-FHIR map ``ED[Attachment]``.
     """
@@ -64,7 +64,8 @@ def encapsulated(found: Field, context: Context) -> dict[str, Any]:
     if not data:
         context.finding("the document cannot be decoded: left out", 5)
         return {"dataAbsentReason": {"coding": [{"system": f"{_CODES}/data-absent-reason", "code": "error"}]}}
-    return _attachment({"data": data}, found.component(2), found.component(3))
+    media = media_type(found.component(2), found.component(3)) or "application/octet-stream"
+    return _attachment({"contentType": media, "data": data})
 
 
 _CODES: Final = "http://terminology.hl7.org/CodeSystem"
@@ -76,12 +77,11 @@ def pointer(found: Field, context: Context) -> dict[str, Any]:
     if not re.fullmatch(r"\S+", url):
         context.finding("a pointer that is no address: left out", 1)
         return {"dataAbsentReason": {"coding": [{"system": f"{_CODES}/data-absent-reason", "code": "error"}]}}
-    return _attachment({"url": url}, found.component(3), found.component(4))
+    media = media_type(found.component(3), found.component(4))
+    return _attachment({"contentType": media, "url": url} if media else {"url": url})
 
 
-def _attachment(attachment: dict[str, str], kind: str, subtype: str) -> dict[str, Any]:
-    if media := media_type(kind, subtype):
-        attachment = {"contentType": media, **attachment}
+def _attachment(attachment: dict[str, str]) -> dict[str, Any]:
     return {"extension": [{"url": VALUE_OF_R5, "valueAttachment": attachment}]}
 
 

@@ -1,0 +1,97 @@
+"""The fictional year, played through the feeds of real deployments: the same end state wherever it runs."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import httpx
+import pytest
+
+from gateway.cli.demo import Demo
+from gateway.fhir import checks, codec
+from gateway.hl7v2.message import parse
+from gateway.settings import load
+from tests.deployment import ROOT, clean_environment, end_of, write_keys
+from tests.story import EXPECTED_RECEIVED, EXPECTED_STATE
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory, captured):
+    """The year in one process without any server: what the demo does, with the keys of the tests."""
+    folder = tmp_path_factory.mktemp("embedded")
+    environment = {"GATEWAY_DATA": str(folder / "data"), "GATEWAY_KEY_FILE": str(write_keys(folder / "keys.json"))}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ.keys() - clean_environment().keys():
+            patch.delenv(name)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        with Demo(load(ROOT / "fixtures" / "config", environment)) as demo:
+            demo.play()
+            return end_of(demo.gateway.store, demo.received)
+
+
+@pytest.fixture(scope="module", params=[1, 5], ids=["one process", "five processes"])
+def deployed(request, deploy, year):
+    """The year on PostgreSQL and RabbitMQ; the deployment still runs."""
+    with deploy(processes=request.param) as deployment:
+        deployment.played = deployment.play(year)
+        yield deployment
+
+
+def test_the_year_ends_embedded_as_expected(embedded):
+    received = {f"{id} {name}": body for id, held in embedded["received"].items() for name, body in held.items()}
+    assert embedded["resources"] == codec.decode(EXPECTED_STATE.read_bytes())
+    assert received == codec.decode(EXPECTED_RECEIVED.read_bytes())
+
+
+def test_the_year_ends_the_same_on_real_servers_as_embedded(deployed, embedded):
+    for what, found in deployed.end.items():
+        assert found == embedded[what], what
+
+
+def test_every_message_of_the_year_is_answered(deployed, year):
+    assert [message.name for message in deployed.played if not message.answer] == []
+
+
+def test_no_delivery_is_forged_or_dead(deployed):
+    assert deployed.trial_systems.forged == 0
+    with deployed.store.begin(write=False) as tx:
+        assert [line.name for line in tx.recipient_queues() if line.dead] == []
+
+
+def test_nothing_personal_appears_in_logs_metrics_urls_queue_names_or_routing_keys(deployed, year):
+    metrics = "".join(httpx.get(f"{one.address}/metrics", timeout=10).text for one in deployed.members.values())
+    addresses = [reference for held in deployed.trial_systems.received.values() for reference in held]
+    routes = [*deployed.virtual_host.queue_names(), *deployed.trial_systems.routing_keys]
+    places = {"logs": deployed.logs, "metrics": metrics, "addresses": "\n".join([*addresses, *routes])}
+    assert all(places.values())
+    secrets = re.compile("|".join(rf"\b{re.escape(word)}\b" for word in sorted(personal_data(year))), re.IGNORECASE)
+    assert {name: sorted(found) for name, text in places.items() if (found := set(secrets.findall(text)))} == {}
+
+
+def test_a_deployment_ends_well_when_asked(deployed):
+    deployed.stop()
+
+
+def test_every_document_a_trial_system_received_is_valid(deployed, embedded, captured):
+    found = list(captured.glob("*.json"))
+    assert found
+    for path in found:
+        checks.check(codec.decode(path.read_bytes()))
+
+
+def personal_data(messages):
+    """The words of the messages that say who somebody is: names, numbers, addresses of patients and their kin."""
+    found = set()
+    for raw in messages:
+        message = parse(raw.raw)
+        for segment in message.segments:
+            for number in PERSONAL.get(segment.name, ()):
+                for field in segment.repeats(number):
+                    found |= set(field.components()[:3])
+    return {word for word in found if len(word) >= 5 or (len(word) == 4 and word.isalpha())} - WORDS
+
+
+PERSONAL = {"PID": (2, 3, 4, 5, 6, 9, 11, 13, 14, 18, 19), "NK1": (2, 4, 5), "MRG": (1, 4), "IN1": (16, 49)}
+WORDS = {"adult", "female", "male"}

@@ -1,0 +1,320 @@
+"""A gateway as it is deployed: real ``gateway serve`` processes, real feeds, stand-in trial systems as the far ends."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+
+from adapters.hospital.client import Target, send
+from gateway.cli.demo import decides
+from gateway.ports import MessageFilter
+from gateway.settings import load, read_keys
+from gateway.store import create_store
+from tests.contracts.waiting import wait_for
+from tests.servers.rabbitmq import free_ports
+from tests.story import KEYS, normalised, state_of
+from tests.trial_systems import SECRET, TrialSystems
+
+ROOT = Path(__file__).parents[1]
+ROLES = ("listen", "translate", "relay", "deliver", "api")
+STOP_SECONDS = 10
+PATIENCE = 60
+
+GATEWAY_TOML = """
+name = "A unit of the tests"
+
+[translate]
+lease_seconds = 5.0
+
+[relay]
+interval_seconds = 0.1
+republish_seconds = 2.0
+receipt_seconds = 2.0
+
+[deliver]
+lease_seconds = 20.0
+
+[log]
+format = "json"
+level = "debug"
+"""
+
+
+@dataclass
+class Member:
+    """One process of a deployment; ``port`` is of its probes."""
+
+    name: str
+    roles: tuple[str, ...]
+    port: int
+    log: Path
+    running: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def address(self):
+        return f"http://127.0.0.1:{self.port}"
+
+
+class Deployment:
+    """Processes, their configuration folder and their far ends. Use it in a ``with`` block.
+
+    ``processes`` 1: every role in one; 5: one process per role. Without URLs it is embedded: SQLite, and queues that
+    nobody outside can read.
+    """
+
+    def __init__(self, folder, *, database_url="", broker_url="", processes=1):
+        self.folder = folder
+        self.config = folder / "config"
+        self.broker_url = broker_url
+        shutil.copytree(ROOT / "fixtures" / "config", self.config, ignore=shutil.ignore_patterns("data"))
+        self.trial_systems = TrialSystems(self.config)
+        ports = free_ports(16)
+        self._write_config(ports)
+        self.environment = clean_environment() | {
+            "GATEWAY_CONFIG": str(self.config),
+            "GATEWAY_DATA": str(folder / "data"),
+            "GATEWAY_DATABASE_URL": database_url,
+            "GATEWAY_BROKER_URL": broker_url,
+            "GATEWAY_KEY_FILE": str(write_keys(folder / "keys.json")),
+        }
+        self.environment |= dict.fromkeys(re.findall(r'^secret_env = "(\w+)"', self._recipients_text(), re.M), SECRET)
+        roles = [ROLES] if processes == 1 else [(role,) for role in ROLES]
+        names = ["gateway"] if processes == 1 else list(ROLES)
+        self.members = {
+            name: Member(name, wanted, ports.pop(), folder / f"{name}.log")
+            for name, wanted in zip(names, roles, strict=True)
+        }
+        self._store = None
+
+    def __enter__(self):
+        try:
+            self._command("db", "upgrade")
+            for member in self.members.values():
+                self._spawn(member)
+            for member in self.members.values():
+                self._wait_until_ready(member)
+            if self.broker_url:
+                self.trial_systems.read_queues(self.broker_url)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for member in self.members.values():
+            if member.running and member.running.poll() is None:
+                os.killpg(member.running.pid, signal.SIGKILL)
+                member.running.wait()
+        if self._store:
+            self._store.close()
+            self._store = None
+        self.trial_systems.close()
+
+    # --- processes
+
+    def kill(self, name):
+        """End a process as a crash does; its peers and its far ends live on."""
+        member = self.members[name]
+        member.running.kill()
+        member.running.wait()
+
+    def restart(self, name):
+        """Start a process again and wait until it is ready."""
+        self._spawn(self.members[name])
+        self._wait_until_ready(self.members[name])
+
+    def stop(self):
+        """Ask every process to end, and see it end well and in time."""
+        running = [member for member in self.members.values() if member.running.poll() is None]
+        for member in running:
+            member.running.terminate()
+        for member in running:
+            assert member.running.wait(STOP_SECONDS) == 0, f"{member.name}:\n{self.log_of(member)[-3000:]}"
+
+    def log_of(self, member):
+        return member.log.read_text(errors="replace")
+
+    @property
+    def logs(self):
+        return "".join(self.log_of(member) for member in self.members.values())
+
+    def _spawn(self, member):
+        words = [word for role in member.roles for word in ("--role", role)]
+        kind = "HTTP" if "api" in member.roles else "PROBES"
+        own = {f"GATEWAY_{kind}_PORT": str(member.port), "GATEWAY_INSTANCE": member.name}
+        with member.log.open("ab") as log:
+            member.running = subprocess.Popen(
+                [sys.executable, "-m", "gateway", "serve", *words],
+                env=self.environment | own,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _wait_until_ready(self, member):
+        def ready():
+            assert member.running.poll() is None, f"{member.name} ended:\n{self.log_of(member)[-3000:]}"
+            try:
+                return httpx.get(f"{member.address}/readyz", timeout=5).status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        wait_for(ready, PATIENCE, f"{member.name} ready")
+
+    def _command(self, *words):
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway", *words],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    # --- feeds
+
+    def play(self, messages, *, settled=True):
+        """Send messages over their feeds, in order; return them with their answers.
+
+        The gateway is left to settle around messages that decide what others come to (``demo.decides``), and at the
+        end when ``settled``: what was sent before a withdrawal stays, what was not never leaves.
+        """
+        played = []
+        for message in messages:
+            if decides(message):
+                self.settle()
+            played.append(replace(message, answer=self.send(message)))
+            if decides(message):
+                self.settle()
+        if settled:
+            self.settle()
+        return played
+
+    def send(self, message):
+        """Send one message until it is answered, as senders do, and return MSA-1 (``file`` from a folder)."""
+        feed = self.settings.feeds[message.feed]
+        if feed.kind == "folder":
+            return drop(message, Path(feed.path))
+        answers = []
+        once = self._post if feed.kind == "http" else self._send
+        wait_for(lambda: answers.append(once(message, feed)) or answers[-1], PATIENCE, f"an answer to {message.name}")
+        return answers[-1]
+
+    def _send(self, message, feed):
+        return next(iter(send([message.raw], Target("127.0.0.1", feed.port)).codes), "")
+
+    def _post(self, message, feed):
+        member = next(member for member in self.members.values() if "api" in member.roles)
+        headers = {"Content-Type": "application/hl7-v2"}
+        try:
+            answer = httpx.post(f"{member.address}/hl7v2/{feed.id}", content=message.raw, headers=headers)
+        except httpx.HTTPError:
+            return ""
+        return answer.content.partition(b"\rMSA|")[2][:2].decode()
+
+    # --- what became of it
+
+    @property
+    def settings(self):
+        return load(self.config, self.environment)
+
+    @property
+    def store(self):
+        """A look into the deployment's database: a connection of our own, beside the owner of a SQLite file."""
+        if self._store is None:
+            settings = self.settings
+            self._store = create_store(settings.database_url, read_keys(settings.key_file), read_only=True)
+        return self._store
+
+    def settle(self, seconds=PATIENCE):
+        """Wait until nothing waits: no file, no message, no delivery, no event without a receipt."""
+        settings = self.settings
+        folders = [Path(feed.path) for feed in settings.feeds.values() if feed.kind == "folder"]
+
+        def settled():
+            if any(any(folder.glob("*.hl7")) for folder in folders):
+                return False
+            with self.store.begin(write=False) as tx:
+                if any(line.waiting for line in (*tx.feed_queues(), *tx.recipient_queues())):
+                    return False
+                later = datetime.now(UTC) + timedelta(days=1)
+                readers = self.trial_systems.queues if self.trial_systems.reading else ()
+                return not any(tx.outbox.unreceipted(recipient, later, 1) for recipient in readers)
+
+        try:
+            wait_for(settled, seconds, "an empty work list")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.logs[-6000:]}") from None
+
+    @property
+    def end(self):
+        return end_of(self.store, self.trial_systems.received)
+
+    # --- configuration
+
+    def _write_config(self, ports):
+        (self.config / "gateway.toml").write_text(GATEWAY_TOML)
+        for path in (self.config / "sites").glob("*.toml"):
+            text = path.read_text()
+            path.write_text(re.sub(r"^port = \d+$", lambda _: f"port = {ports.pop()}", text, flags=re.M))
+        for id, address in self.trial_systems.addresses.items():
+            path = self.config / "recipients" / f"{id}.toml"
+            path.write_text(re.sub(r'^address = ".*"$', f'address = "{address}"', path.read_text(), flags=re.M))
+
+    def _recipients_text(self):
+        return "\n".join(path.read_text() for path in (self.config / "recipients").glob("*.toml"))
+
+
+def end_of(store, received):
+    """What a store and its recipients hold in the end, and what waits for a person; no times of storing."""
+    with store.begin(write=False) as tx:
+        messages = tx.messages.find(MessageFilter(limit=10_000))
+        gaps, holds = tx.worklist.gaps(), tx.worklist.holds()
+    return {
+        "resources": state_of(store),
+        "received": {recipient: normalised(held) for recipient, held in received.items()},
+        "messages": sorted((one.feed, one.control_id, str(one.state), one.place) for one in messages),
+        "gaps": sorted((line.feed, line.gap.kind, line.gap.code, line.count) for line in gaps),
+        "holds": sorted((hold.kind, hold.reason, hold.resource) for hold in holds),
+    }
+
+
+def clean_environment():
+    """The environment without anything that would configure a gateway."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+    return kept | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+def write_keys(path):
+    """Write the key file of the expected year: the ids it makes are the same everywhere."""
+    permanent = {name: _encoded(getattr(KEYS, name)) for name in ("identity", "index", "pseudonym", "audit")}
+    encryption = {name: _encoded(key) for name, key in KEYS.encryption.items()}
+    path.write_text(json.dumps(permanent | {"encryption": encryption, "active": KEYS.active}))
+    path.chmod(0o600)
+    return path
+
+
+def _encoded(key):
+    return base64.b64encode(key).decode()
+
+
+def drop(message, folder):
+    """Put a message into a folder as senders do: under another name until it is complete."""
+    part = folder / f"{message.name}.part"
+    part.write_bytes(message.raw)
+    part.rename(folder / f"{message.name}.hl7")
+    return "file"

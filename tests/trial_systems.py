@@ -1,0 +1,76 @@
+"""The far ends of a deployment: a stand-in for every recipient of a configuration, in the process of the tests."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from fixtures.standins.fhir import FhirStandIn
+from fixtures.standins.queues import QueueStandIn
+from fixtures.standins.webhook import WebhookStandIn
+
+SECRET = "a-secret-of-the-tests"
+
+
+class TrialSystems:
+    """Stand-ins by recipient id. ``addresses`` says where those with a URL answer.
+
+    A queue is read between ``read_queues`` and ``close`` or ``stop_reading``; what an earlier reader took stays.
+    """
+
+    def __init__(self, config: Path) -> None:
+        files = [tomllib.loads(path.read_text()) for path in sorted((config / "recipients").glob("*.toml"))]
+        self._kinds = {file["id"]: file["kind"] for file in files}
+        self._servers: dict[str, FhirStandIn | WebhookStandIn] = {}
+        self._readers: list[tuple[str, QueueStandIn]] = []
+        self.reading = False
+        for file in files:
+            if file["kind"] == "fhir_server":
+                self._servers[file["id"]] = FhirStandIn(checked=file.get("fhir_version", "R4") == "R4")
+            elif file["kind"] == "webhook":
+                self._servers[file["id"]] = WebhookStandIn(SECRET)
+        self.addresses = {id: server.address for id, server in self._servers.items()}
+
+    @property
+    def queues(self):
+        """The recipients that read a queue."""
+        return [id for id, kind in self._kinds.items() if kind == "amqp"]
+
+    def read_queues(self, broker_url):
+        self._readers += [(id, QueueStandIn(id, url=broker_url)) for id in self.queues]
+        self.reading = True
+
+    def stop_reading(self):
+        """Let the queues fill: their readers are away."""
+        for _, reader in self._readers:
+            reader.close()
+        self.reading = False
+
+    def close(self):
+        self.stop_reading()
+        for server in self._servers.values():
+            server.close()
+
+    @property
+    def received(self):
+        """What each recipient holds: id -> ``Type/id`` -> newest resource."""
+        held = {id: {ref: body for ref, body in one.resources.items() if body} for id, one in self._servers.items()}
+        for id, reader in self._readers:
+            held.setdefault(id, {}).update(reader.resources)
+        return held
+
+    @property
+    def taken(self):
+        """The ids of the deliveries each recipient took in (not those it dropped as repeats), in order."""
+        ids = {id: list(one.deliveries) for id, one in self._servers.items()}
+        for id, reader in self._readers:
+            ids.setdefault(id, []).extend(reader.messages)
+        return ids
+
+    @property
+    def routing_keys(self):
+        return {key for _, reader in self._readers for key in reader.keys}
+
+    @property
+    def forged(self):
+        return sum(one.forged for one in self._servers.values() if isinstance(one, WebhookStandIn))

@@ -48,6 +48,17 @@ def story() -> list[Played]:
     return [Played(file.stem, file.name.split(".")[1], as_sent(file.read_bytes())) for file in files]
 
 
+def decides(message: Played) -> bool:
+    """Return whether a message may change who is whom, who may see what, or take back what was said.
+
+    These are CRM, merges, cancelled admissions, and results that are corrected, deleted or wrong (OBX-11).
+    """
+    lines = [line.split(b"|") for line in message.raw.split(b"\r")]
+    if lines[0][8].startswith((b"CRM", b"ADT^A40", b"ADT^A11")):
+        return True
+    return any(line[0] == b"OBX" and b"".join(line[11:12]) in {b"C", b"D", b"W", b"X"} for line in lines)
+
+
 def as_sent(content: bytes) -> bytes:
     """Return a message as a feed sends it: segments end with CR, where a file has lines."""
     return content.replace(b"\r\n", b"\r").replace(b"\n", b"\r")
@@ -92,11 +103,19 @@ class Demo:
         }
 
     def play(self) -> None:
-        """Send every message over its own feed, in order, and wait until everything is delivered."""
+        """Send every message over its own feed, in order, and wait until everything is delivered.
+
+        In the life of a unit days lie between what is said and what takes it back or changes who may see it: around
+        each of the latter everything is delivered, so that the end does not depend on how fast the year is played.
+        """
         messages = story()
         with progress("playing a year of messages", len(messages)) as advance:
             for message in messages:
+                if decides(message):
+                    self._until_delivered()
                 self.played.append(replace(message, answer=self._send(message)))
+                if decides(message):
+                    self._until_delivered()
                 advance(len(self.played))
         self._until_delivered()
 

@@ -197,6 +197,8 @@ class RabbitBroker:
 
 
 def _parameters(url: str) -> pika.URLParameters:
+    if not url.startswith(("amqp://", "amqps://")):  # pika takes http for amqp
+        raise ConfigurationError("GATEWAY_BROKER_URL", "not an amqp:// or amqps:// address")
     try:
         parameters = pika.URLParameters(url)
     except Exception as error:

@@ -20,7 +20,7 @@ interpretation must not stay beside a new value."""
 
 _PROVISIONAL: Final = frozenset({"registered", "preliminary", "partial"})
 _CHOICES: Final = ("value", "effective", "deceased", "multipleBirth", "onset", "performed", "occurred", "collected")
-_ACCUMULATED: Final = {"DiagnosticReport": "result"}
+_ACCUMULATED: Final = {"DiagnosticReport": "result", "Patient": "link"}
 _NOT_ELEMENTS: Final = frozenset({"resourceType", "id"})
 ANY: Final = ""
 """The key in ``clocks`` that stands for every element not named."""
@@ -116,15 +116,16 @@ def _group(element: str, body: dict[str, Any]) -> list[str]:
 
 
 def _union(old: list[Any], new: list[Any], *, newer: bool) -> list[Any]:
-    """References both sides name, in the order of the one that has them all, else sorted."""
-    old_set, new_set = ({item["reference"] for item in items} for items in (old, new))
-    if old_set == new_set:
+    """What both sides name, in the order of the one that has it all, else sorted."""
+    ours, theirs = ({codec.encode(item): item for item in items} for items in (old, new))
+    if ours.keys() == theirs.keys():
         return new if newer else old
-    if new_set > old_set:
+    if theirs.keys() > ours.keys():
         return new
-    if old_set > new_set:
+    if ours.keys() > theirs.keys():
         return old
-    return [{"reference": reference} for reference in sorted(old_set | new_set)]
+    both = ours | theirs
+    return [both[name] for name in sorted(both)]
 
 
 def _spread(body: dict[str, Any], clocks: dict[str, Clock]) -> dict[str, Clock]:

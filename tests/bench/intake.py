@@ -1,12 +1,11 @@
 """How many messages a second are stored durably and acknowledged over MLLP, translation off.
 
-``python -m tests.bench.intake [seconds]`` prints one JSON line per figure. The listener has a process of its own with
+``python -m tests.bench intake`` prints one JSON line per figure. The listener has a process of its own with
 an encrypted SQLite file; the sender is ``gateway send``'s client, every message with its own control id.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
 import resource
@@ -25,29 +24,9 @@ from gateway.model.site import Feed
 from gateway.services.metrics import Metrics
 from gateway.services.receive import Intake
 from gateway.store import create_store
+from tests.bench.figures import message, report
 
 CONNECTIONS = (1, 8, 32)
-OBSERVATIONS = 20
-
-
-def report(figure, value, unit):
-    """Print one figure."""
-    sys.stdout.write(json.dumps({"figure": figure, "value": round(value, 2), "unit": unit}) + "\n")
-    sys.stdout.flush()
-
-
-def message(number):
-    """Return a fictional laboratory message of some 2 kB with 20 observations."""
-    lines = [
-        f"MSH|^~\\&|LIS|NORTH|GATEWAY|UNIT|20260301080000||ORU^R01^ORU_R01|B{number}|P|2.5.1",
-        f"PID|1||{number % 997}^^^NORTH^MR||Doe^Jane||19700101|F",
-        f"OBR|1|A{number}|F{number}|58410-2^Blood count^LN|||20260301074500",
-    ]
-    lines += [
-        f"OBX|{n}|NM|{700 + n}-7^Analyte {n}^LN||{n}.{number % 10}0|10*9/L^^UCUM|1.0-9.0||||F|||20260301074500"
-        for n in range(1, OBSERVATIONS + 1)
-    ]
-    return ("\r".join(lines) + "\r").encode()
 
 
 def listen(folder, connection):
@@ -91,7 +70,7 @@ def measure(port, seconds):
 
 def main():
     """Run the benchmark."""
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
+    seconds = 5.0
     spawn = multiprocessing.get_context("spawn")
     ours, its = spawn.Pipe()
     with tempfile.TemporaryDirectory() as folder:

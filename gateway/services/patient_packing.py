@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from gateway.fhir import codec
-from gateway.model.delivery import BACKFILL, ChangeKind, Delivery, ManifestEntry, Packed, Released
+from gateway.model.delivery import ChangeKind, Delivery, ManifestEntry, Packed, Released
 from gateway.model.resource import ResourceVersion
 from gateway.model.study import Subject
 from gateway.ports import Transaction
@@ -159,18 +159,15 @@ class PatientPacking(Packing):
             return carried.body == let.body
         if held is None or self.delivery.sent == 0:
             return False
-        if held.version >= version.version or self.delivery.sent == BACKFILL:
-            sure = self.accepted.get(version.id)
-            if sure is None or sure.version != held.version:
-                return False
-        if held.version >= version.version:
-            return True
-        return self._words_of(version, held) == let.body
+        sure = self.accepted.get(version.id)
+        if sure is None or sure.version != held.version:
+            return False
+        return held.version >= version.version or self._words_of(version, held) == let.body
 
     def _words_of(self, version: ResourceVersion, held: ManifestEntry) -> dict[str, Any] | None:
-        """Return what the view was told of the version it holds; None where that may not have arrived."""
+        """Return what the view was told of the version it holds."""
         before = self._stored(version.id, held.version)
-        if before is None or (self.delivery.sent >= 0 and before.change > self.delivery.sent):
+        if before is None:
             return None
         told = shaped(before, self.body(before), self.rights, self.subject, self.reachable)
         return told.body if isinstance(told, Let) else None
@@ -179,18 +176,28 @@ class PatientPacking(Packing):
         return next((each for each in self.tx.resources.versions(id) if each.version == number), None)
 
     def _withheld(self, version: ResourceVersion, withheld: Withheld, subject: Subject | None) -> bool:
+        """Take back what must not stay with the view; return whether it keeps the resource."""
+        carried = self.carried.get(version.id)
+        if carried is not None:
+            if carried.kind is ChangeKind.RETRACTED:
+                return False
+            told = ManifestEntry(carried.type, carried.resource, carried.version, carried.kind)
+            if not self._must_retract(version, withheld, told, subject):
+                return True
+            self.entries = [entry for entry in self.entries if entry.resource != version.id]
         held = self.holding(version)
-        if version.id in self.carried:
-            return self.carried[version.id].kind is not ChangeKind.RETRACTED
         if held is None:
             return False
-        if not self._must_retract(version, withheld, held, subject):
+        if carried is None and not self._must_retract(version, withheld, held, subject):
             return True
+        self._retract(version)
+        return False
+
+    def _retract(self, version: ResourceVersion) -> None:
         public, body = retraction(version, self.rights)
         entry = Released(version.type, public, body, ChangeKind.RETRACTED, version.id, version.version, version.change)
         self.entries.append(entry)
         self.carried[version.id] = entry
-        return False
 
     def _must_retract(
         self, version: ResourceVersion, withheld: Withheld, held: ManifestEntry, subject: Subject | None

@@ -282,6 +282,23 @@ def test_a_recipient_that_must_see_each_version_gets_them_in_order(tmp_path):
     ]
 
 
+def test_a_version_that_a_later_one_shows_to_be_older_than_the_consent_does_not_leave(tmp_path):
+    with world(tmp_path, recipient(kind="webhook", delivery="every-version")) as trial:
+        enrol(trial)
+        trial.write(an_observation())
+        trial.write(an_observation(effectiveDateTime="2026-02-10T08:30:00+01:00"))
+
+        assert "Observation" not in {type for type, _ in kinds(trial.deliver())}
+
+
+def test_what_may_never_have_arrived_is_sent_though_nothing_changed_in_it(trial):
+    enrol(trial)
+    trial.deliver(outcome="unknown")
+    trial.write(a_subject())
+
+    assert ("ResearchSubject", "updated") in kinds(trial.deliver())
+
+
 def test_a_long_record_leaves_in_batches_and_leaves_nothing_out(tmp_path):
     with world(tmp_path, recipient(batch=10)) as trial:
         enrol(trial)

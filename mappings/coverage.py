@@ -68,6 +68,7 @@ NOT_MAPPED: Final[dict[str, str]] = {
     "FT1": "of billing",
     "TQ1": "timing of an order: a result makes no ServiceRequest",
     "SFT": "software of the sender: nobody asks for it",
+    "TXA": "document header: DocumentReference is not among the resources released",
     "UAC": "the sender's user: of its own security",
     "UB1": "of billing",
     "UB2": "of billing",

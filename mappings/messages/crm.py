@@ -8,9 +8,9 @@ from __future__ import annotations
 from gateway.errors import StructureError
 from gateway.hl7v2.message import Message, Segment
 from mappings.context import Context, Draft
+from mappings.messages.passing import passing_visit
 from mappings.segments.pd1 import PD1_PATIENT
 from mappings.segments.pid import patient
-from mappings.segments.pv1 import encounter
 from mappings.trials.consent import consents
 from mappings.trials.csr import CSP_SUBJECT, CSR_SUBJECT, says_how_it_stands, study
 
@@ -33,7 +33,7 @@ def registration(message: Message, context: Context) -> None:
         elif segment.name == "CSP" and subject is not None:
             CSP_SUBJECT.apply(segment, context, subject)
         elif segment.name == "PV1":
-            encounter(segment, context)
+            passing_visit(segment, context)
         elif segment.name == "PD1":
             PD1_PATIENT.apply(segment, context, person)
 

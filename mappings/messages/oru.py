@@ -11,6 +11,7 @@ from gateway.hl7v2.message import Message, Segment
 from gateway.hl7v2.structures import Group, group
 from mappings.context import Context, Draft
 from mappings.datatypes.ts import utc_of
+from mappings.messages.passing import passing_visit
 from mappings.numbers import NumberFormat
 from mappings.segments.nte import NTE_OBSERVATION, NTE_REPORT
 from mappings.segments.obr import OBR_REPORT, OBR_SPECIMEN, category, effective, order_key, report_key
@@ -20,7 +21,6 @@ from mappings.segments.obx_order import Order, open_order
 from mappings.segments.orc import ORC_REPORT
 from mappings.segments.pd1 import PD1_PATIENT
 from mappings.segments.pid import patient
-from mappings.segments.pv1 import encounter
 from mappings.segments.spm import SPM_SPECIMEN
 from mappings.segments.spm import identity as specimen_identity
 from mappings.trials.cti import OUTSIDE, link
@@ -65,7 +65,7 @@ def _person(found: Group, context: Context) -> Draft | None:
     person = patient(by_name["PID"], context)
     if "PD1" in by_name:
         PD1_PATIENT.apply(by_name["PD1"], context, person)
-    return encounter(by_name["PV1"], context) if "PV1" in by_name else None
+    return passing_visit(by_name["PV1"], context) if "PV1" in by_name else None
 
 
 def _report(found: Group, visit: Draft | None, context: Context) -> Segment:

@@ -121,6 +121,15 @@ def quantity(number: Number, sent: str, context: Context) -> Elements:
     Holds the Observation for a person when the value is implausible, or its unit is missing or of another property.
     """
     known = meaning(context)
+    if known.unit_missing:
+        context.hold("unit missing")
+    elif known.unfit:
+        context.hold("unit does not fit the code")
+    return _quantity(number, sent, context)
+
+
+def _quantity(number: Number, sent: str, context: Context) -> Elements:
+    known = meaning(context)
     converted = known.convert(number.value)
     made: Elements = {"value": converted}
     if number.comparator:
@@ -128,17 +137,9 @@ def quantity(number: Number, sent: str, context: Context) -> Elements:
     made |= known.unit_elements()
     if not (number.as_sent and known.same_unit):
         made["extension"] = [_source(sent, known)]
-    _hold_for(known, context)
     if known.is_implausible(converted):
         context.hold("implausible value")
     return made
-
-
-def _hold_for(known: Meaning, context: Context) -> None:
-    if known.unit_missing:
-        context.hold("unit missing")
-    elif known.unfit:
-        context.hold("unit does not fit the code")
 
 
 def _source(sent: str, known: Meaning) -> Elements:
@@ -221,7 +222,8 @@ def sn(found: Field, context: Context) -> Elements:
     if separator == "-":
         return {"valueRange": {"low": quantity(one, first, context), "high": quantity(other, second, context)}}
     one = _with(one, _comparator(comparator, context))
-    return {"valueRatio": {"numerator": quantity(one, first, context), "denominator": quantity(other, second, context)}}
+    ratio = {"numerator": _quantity(one, first, context), "denominator": _quantity(other, second, context)}
+    return {"valueRatio": ratio}  # a titre has no unit
 
 
 def _with(number: Number, comparator: str) -> Number:

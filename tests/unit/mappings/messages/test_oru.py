@@ -45,6 +45,12 @@ def test_the_visit_of_a_result_is_its_encounter():
     assert body(made, "DiagnosticReport")["encounter"] == reference
 
 
+def test_a_result_sent_after_the_discharge_does_not_open_the_visit_again():
+    made = translate(PID, "PV1|1|I|||||||||||||||||V7", OBR, HB, site=LAB, kind="ORU^R01")
+
+    assert statement(made, "Encounter").tentative == ("class", "status")
+
+
 @pytest.mark.parametrize(
     ("code", "target"), [(code, each.code) for code, each in load("hl70123_report_status").targets.items()]
 )

@@ -157,6 +157,7 @@ def test_an_unescaped_power_that_nobody_knows_is_put_together_again():
         ("OBX|1|NM|IDUA^IDUA^L||1,1|nmol/h/mg prot|||||F||||||MS/MS", ""),
         ("OBX|1|NM|HB^Hb^L||9,8|g/dL|||||F|||20270101080000", "effective time in the future"),
         ("OBX|1|NM|HB^Hb^L||98|g/dL|||||D", ""),
+        ("OBX|1|SN|AB^Anticorpi^L||^1^:^128||||||F", ""),  # a titre has no unit
     ],
 )
 def test_what_a_person_must_see_first_is_held(segment, reason):

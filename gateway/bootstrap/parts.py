@@ -43,13 +43,16 @@ def keys_of(settings: Settings) -> Keys:
     return read_keys(path) if path.exists() else create_keys(path)
 
 
-def open_store(settings: Settings, keys: Keys | None = None) -> Store:
-    """Connect to the database of the settings; its schema is not looked at. Raises ``StoreUnavailable``."""
+def open_store(settings: Settings, keys: Keys | None = None, *, read_only: bool = False) -> Store:
+    """Connect to the database of the settings; its schema is not looked at. Raises ``StoreUnavailable``.
+
+    An embedded database has one owner; ``read_only`` looks into it while a running gateway owns it.
+    """
     from gateway.store import create_store
 
     if settings.database_url.startswith("sqlite"):
         settings.data.mkdir(parents=True, exist_ok=True)
-    return create_store(settings.database_url, keys or keys_of(settings))
+    return create_store(settings.database_url, keys or keys_of(settings), read_only=read_only)
 
 
 def open_broker(settings: Settings) -> Broker:

@@ -31,9 +31,10 @@ Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many to list.")
 
 
 @contextmanager
-def _store(config: Any) -> Iterator[tuple[Settings, Store]]:
+def _store(config: Any, *, write: bool = False) -> Iterator[tuple[Settings, Store]]:
+    """Open the store, only to look unless ``write``; a command that writes cannot share an embedded database."""
     settings = settings_of(config)
-    store = open_store(settings)
+    store = open_store(settings, read_only=not write)
     try:
         store.check_schema()
         yield settings, store
@@ -122,7 +123,7 @@ def replay_message(
     config: Config = None,
 ) -> None:
     """Translate a stored message again, or send what it wrote once more to one recipient, with the settings of now."""
-    with _store(config) as (settings, store):
+    with _store(config, write=True) as (settings, store):
         said = Replayer(settings, store, _actor()).message(message, recipient)
     out(said)
 
@@ -177,7 +178,7 @@ def replay_delivery(
     config: Config = None,
 ) -> None:
     """Try a delivery again now, with its recipient's settings of now."""
-    with _store(config) as (settings, store):
+    with _store(config, write=True) as (settings, store):
         said = Replayer(settings, store, _actor()).delivery(delivery, everything=everything)
     out(said)
 
@@ -214,7 +215,7 @@ def map_one_gap(
     if not system:
         raise typer.BadParameter("write the code as system|code", param_hint="--code")
     begins = date.fromisoformat(valid_from) if valid_from else None
-    with _store(config) as (settings, store):
+    with _store(config, write=True) as (settings, store):
         mapping = Mapping((system, value, display), ucum, begins, author, reason)
         said = map_gap(settings, store, gap, mapping)
     out(said)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from datetime import datetime
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 
 import structlog
 
@@ -118,7 +120,16 @@ def _work(message: Message) -> Work:
 def _begin(factory: TranslatorFactory, codes: Codes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     _translator.append(factory(codes))
+
+
+def _end_with_parent() -> None:
+    """End this process when the gateway was killed: it holds its queue open itself and would wait for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _translate_chunk(chunk: Sequence[Work]) -> list[Translation]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import ssl
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -41,13 +42,23 @@ def message(
     return "\r".join(lines).encode() + b"\r"
 
 
+@contextmanager
+def closed_on_error(one):
+    try:
+        yield
+    except BaseException:
+        one.close()
+        raise
+
+
 class Sender:
     """A sender that speaks MLLP over a plain socket."""
 
     def __init__(self, port, context=None):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket = plain = socket.create_connection(("127.0.0.1", port), timeout=10)
         if context:
-            self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
+            with closed_on_error(plain):
+                self.socket = context.wrap_socket(plain, server_hostname="localhost")
         self._reader = BlockReader()
         self._answers = []
 
@@ -73,7 +84,7 @@ class Sender:
         """Wait until the far side has closed; return whether it said nothing before."""
         try:
             return self.socket.recv(65536) == b""
-        except ConnectionResetError:
+        except (ConnectionError, ssl.SSLError):
             return True
 
     def close(self):

@@ -30,8 +30,8 @@ _WRITE_BUFFER: Final = 256 * 1024
 _SWEEP_SECONDS: Final = 0.25
 _HANDSHAKE_SECONDS: Final = 10.0
 _SHUTDOWN_SECONDS: Final = 1.0
-_CLOSING_TURNS: Final = 5
-"""Turns of the loop within which an aborted transport is closed."""
+_CLOSING_SECONDS: Final = 0.02
+"""Within which the loop makes an accepted connection, or closes an aborted one."""
 
 
 class _Slot:
@@ -293,8 +293,13 @@ class _FeedListener:
             connection.sweep(now)
 
     def stop_accepting(self) -> None:
-        """Close the port; connections stay."""
+        """Take no more connections; those that are open stay."""
         self._closing = True
+        for its in self._server.sockets if self._server else ():
+            self._loop.remove_reader(its.fileno())
+
+    def close_port(self) -> None:
+        """Close the port, once the loop has made what it accepted (a server closed earlier would lose that socket)."""
         if self._server:
             self._server.close()
 
@@ -354,6 +359,9 @@ class MllpListener:
             self._sweeper.cancel()
         for listener in self._listeners:
             listener.stop_accepting()
+        await asyncio.sleep(_CLOSING_SECONDS)
+        for listener in self._listeners:
+            listener.close_port()
         for connection in self._connections():
             connection.end()
         until = time.monotonic() + drain
@@ -368,8 +376,7 @@ class MllpListener:
         for task in asyncio.all_tasks():
             if task is not asyncio.current_task():
                 task.cancel()
-        for _ in range(_CLOSING_TURNS):
-            await asyncio.sleep(0)
+        await asyncio.sleep(_CLOSING_SECONDS)
 
     def _connections(self) -> list[_Connection]:
         return [connection for listener in self._listeners for connection in tuple(listener.connections)]

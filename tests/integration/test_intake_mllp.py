@@ -266,8 +266,7 @@ def test_a_feed_bound_to_a_certificate_takes_no_other(store, connect, authority)
         assert codes(connect(running, context=right).ask(message("1"))) == ["AA"]
         assert connect(running, context=other).closed()
         without = connect(running, context=client_context(authority.certificate))
-        with pytest.raises((ssl.SSLError, ConnectionError)):
-            assert without.answers() == []
+        assert without.closed()
 
         refused = value(running.metrics, "gateway_connections_refused_total", feed="lis", reason="certificate")
         assert refused == 1

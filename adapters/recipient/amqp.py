@@ -2,49 +2,57 @@
 
 One event for each entry, to the topic exchange ``fhir.events``, routing key
 ``<recipient>.<study>.<ResourceType>.<change>`` (``created``, ``updated``, ``retracted``), body the released resource.
-The message id is the same whenever the same content is published again, so a receiver can drop it. Headers: ``study``,
-``version`` (the gateway's, ascending for a resource), ``change``, ``delivery``. Neither keys nor headers say anything
-about a person.
+Message ids and headers are those of ``gateway.model.event``: a receiver can drop what comes again and tell the newer of
+two. Neither keys nor headers say anything about a person.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from hashlib import blake2b
+from collections.abc import Sequence
+from typing import Protocol
 
 from adapters.recipient.bodies import body_for
 from gateway.errors import BrokerUnavailable, ConfigurationError, QueueFull
 from gateway.fhir import codec
-from gateway.model.delivery import Accepted, ChangeKind, Deferred, Outcome, Package, Released, Unknown
+from gateway.model import event
+from gateway.model.delivery import Accepted, Deferred, Outcome, Package, Released, Unknown
 from gateway.model.recipient import Recipient
 from gateway.ports import Broker, Event
 
-Keep = Callable[[Sequence[Event]], None]
+
+class Outbox(Protocol):
+    """Holds published events until their receipt comes."""
+
+    def keep(self, events: Sequence[Event]) -> None:
+        """Keep events; one that is kept already stays as it is."""
+
+    def forget(self, events: Sequence[Event]) -> None:
+        """Forget events that were not published after all."""
 
 
 class Amqp:
-    """Delivers through the broker. ``keep`` stores what was published until its receipt comes."""
+    """Delivers through the broker. Events stand in the ``outbox`` first: a receipt may be faster than the confirm."""
 
-    def __init__(self, recipient: Recipient, broker: Broker, keep: Keep) -> None:
+    def __init__(self, recipient: Recipient, broker: Broker, outbox: Outbox) -> None:
         if recipient.identity != "pseudonymous":
             where = f"recipients/{recipient.id}.toml"
             raise ConfigurationError(where, 'an amqp recipient must have identity = "pseudonymous"')
         self._recipient = recipient
         self._broker = broker
-        self._keep = keep
+        self._outbox = outbox
 
     def deliver(self, package: Package) -> Outcome:
         """Publish the package's events; accepted once the broker confirmed them all."""
         events = [self._event(package, released) for released in package.entries]
+        self._outbox.keep(events)
         results = self._broker.publish(events)
-        confirmed = [event for event, error in zip(events, results, strict=True) if error is None]
-        if confirmed:
-            self._keep(confirmed)
         failed = [error for error in results if error is not None]
         if not failed:
             return Accepted(f"{len(events)} events confirmed")
+        self._outbox.forget([one for one, error in zip(events, results, strict=True) if error is not None])
+        confirmed = len(events) - len(failed)
         if confirmed or any(isinstance(error, BrokerUnavailable) for error in failed):
-            return Unknown(f"{len(confirmed)} of {len(events)} events confirmed: {_words(failed[0])}")
+            return Unknown(f"{confirmed} of {len(events)} events confirmed: {_words(failed[0])}")
         return Deferred(_words(failed[0]))
 
     def close(self) -> None:
@@ -52,20 +60,9 @@ class Amqp:
 
     def _event(self, package: Package, released: Released) -> Event:
         body = codec.encode(body_for(self._recipient, released))
-        view = package.view
-        gone = "retracted" if released.kind is ChangeKind.RETRACTED else ""
-        name = "\x1f".join((view.recipient, view.study, released.reference, str(released.version), gone))
-        return Event(
-            routing_key=f"{view.recipient}.{view.study}.{released.type}.{released.kind}",
-            body=body,
-            message_id=blake2b(name.encode() + b"\x1f" + body, digest_size=16).hexdigest(),
-            headers={
-                "study": view.study,
-                "version": str(released.version),
-                "change": str(released.kind),
-                "delivery": package.delivery_id,
-            },
-        )
+        key = event.routing_key(package, released)
+        message_id = event.message_id(package, released, body)
+        return Event(key, body, message_id, event.headers(key, message_id))
 
 
 def _words(error: Exception) -> str:

@@ -257,9 +257,9 @@ class Gateway:
     def _adapter(self, recipient: Recipient) -> RecipientAdapter:
         if recipient.kind == "amqp":
             from adapters.recipient.amqp import Amqp
-            from gateway.services.receipts import keeper
+            from gateway.services.receipts import RecipientOutbox
 
-            return Amqp(recipient, self.broker, keeper(self.store, recipient.id, utc_now))
+            return Amqp(recipient, self.broker, RecipientOutbox(self.store, recipient.id, utc_now))
         if recipient.kind == "webhook":
             from adapters.recipient.webhook import Webhook
 

@@ -10,19 +10,27 @@ from gateway.ports import Broker, Clock, Event, Store
 
 log = structlog.get_logger()
 
-Keep = Callable[[Sequence[Event]], None]
 
+class RecipientOutbox:
+    """One recipient's published events, in the store."""
 
-def keeper(store: Store, recipient: str, clock: Clock) -> Keep:
-    """Return what keeps a recipient's published events in the outbox."""
+    def __init__(self, store: Store, recipient: str, clock: Clock) -> None:
+        self._store = store
+        self._recipient = recipient
+        self._clock = clock
 
-    def keep(events: Sequence[Event]) -> None:
-        now = clock()
-        with store.begin() as tx:
+    def keep(self, events: Sequence[Event]) -> None:
+        """Keep events until their receipt; one that is kept already stays as it is."""
+        now = self._clock()
+        with self._store.begin() as tx:
             for event in events:
-                tx.outbox.add(recipient, event.message_id, event.routing_key, event.body, now)
+                tx.outbox.add(self._recipient, event.message_id, event.routing_key, event.body, now)
 
-    return keep
+    def forget(self, events: Sequence[Event]) -> None:
+        """Forget events that were not published after all."""
+        with self._store.begin() as tx:
+            for event in events:
+                tx.outbox.receipt(self._recipient, event.message_id)
 
 
 def record_receipts(store: Store, broker: Broker, stop: Callable[[], bool]) -> None:

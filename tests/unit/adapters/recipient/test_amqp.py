@@ -19,14 +19,24 @@ def broker():
     return made
 
 
+class Kept(list):
+    """An outbox in memory."""
+
+    def keep(self, events):
+        self.extend(one for one in events if one not in self)
+
+    def forget(self, events):
+        self[:] = [one for one in self if one not in events]
+
+
 @pytest.fixture
 def kept():
-    return []
+    return Kept()
 
 
 @pytest.fixture
 def adapter(broker, kept):
-    return Amqp(recipient("amqp"), broker, kept.extend)
+    return Amqp(recipient("amqp"), broker, kept)
 
 
 def test_each_entry_is_an_event_under_its_key(adapter, broker, kept):
@@ -55,6 +65,17 @@ def test_the_message_id_is_the_same_when_the_same_is_published_again(adapter, br
     assert len(set(first)) == 2
 
 
+def test_what_is_released_again_after_a_retraction_is_not_taken_for_a_repeat(adapter, broker):
+    gone = released({**observation(), "status": "entered-in-error"}, ChangeKind.RETRACTED)
+    adapter.deliver(package(released(observation()), delivery_id="7-1"))
+    adapter.deliver(package(gone, delivery_id="7-2"))
+    adapter.deliver(package(released(observation()), delivery_id="7-3"))
+
+    events = broker.take("edc")
+    assert len({event.message_id for event in events}) == 3
+    assert [event.headers["sequence"] for event in events] == ["1", "2", "3"]
+
+
 def test_another_version_or_another_content_has_another_message_id(adapter, broker):
     adapter.deliver(package(released(observation())))
     adapter.deliver(package(released(observation(), ChangeKind.UPDATED, 2)))
@@ -68,7 +89,18 @@ def test_keys_and_headers_say_nothing_about_a_person(adapter, broker):
 
     (event,) = broker.take("edc")
     assert "S-SECRET" not in f"{event.routing_key} {event.headers} {event.message_id}"
-    assert set(event.headers) == {"study", "version", "change", "delivery"}
+    assert set(event.headers) == {"study", "version", "change", "sequence"}
+
+
+def test_events_are_kept_before_they_are_published_so_that_no_receipt_comes_too_early(broker, kept):
+    class Quick(EmbeddedBroker):
+        def publish(self, events):
+            assert kept == events
+            kept.forget(events)  # the receipts
+            return [None] * len(events)
+
+    assert isinstance(Amqp(recipient("amqp"), Quick(), kept).deliver(package()), Accepted)
+    assert not kept
 
 
 def test_a_full_queue_defers_and_keeps_nothing(adapter, broker, kept):
@@ -97,17 +129,17 @@ def test_a_broker_that_is_away_leaves_it_open(kept):
         def publish(self, events):
             return [BrokerUnavailable("no connection")] * len(events)
 
-    outcome = Amqp(recipient("amqp"), Away(), kept.extend).deliver(package())
+    outcome = Amqp(recipient("amqp"), Away(), kept).deliver(package())
 
     assert isinstance(outcome, Unknown)
 
 
 def test_a_recipient_without_a_queue_is_deferred(kept):
-    outcome = Amqp(recipient("amqp"), EmbeddedBroker(), kept.extend).deliver(package())
+    outcome = Amqp(recipient("amqp"), EmbeddedBroker(), kept).deliver(package())
 
     assert isinstance(outcome, Deferred)
 
 
 def test_identified_data_never_goes_into_a_queue(broker, kept):
     with pytest.raises(ConfigurationError, match="pseudonymous"):
-        Amqp(replace(recipient("amqp"), identity="identified"), broker, kept.extend)
+        Amqp(replace(recipient("amqp"), identity="identified"), broker, kept)

@@ -10,7 +10,7 @@ from gateway.broker.embedded import EmbeddedBroker
 from gateway.errors import BrokerUnavailable
 from gateway.model.delivery import DeliveryState, View
 from gateway.ports import Breaker, Event
-from gateway.services.receipts import keeper, record_receipts
+from gateway.services.receipts import RecipientOutbox, record_receipts
 from gateway.services.relay import Relay, RelaySettings
 from gateway.store import create_store
 from tests.contracts.deliveries import HandClock, plan
@@ -154,13 +154,13 @@ def test_a_broker_that_is_away_is_waited_for_and_told_once(store, broker, clock,
 
 
 def event(number):
-    return Event("registry.mld-01.Observation.created", b'{"resourceType":"Observation"}', f"m{number}")
+    return Event("registry.mld-01.Observation.created", b'{"resourceType":"Observation"}', f"m{number}.1.{number}")
 
 
 def publish(store, broker, clock, *numbers):
     events = [event(number) for number in numbers]
     broker.publish(events)
-    keeper(store, "registry", clock)(events)
+    RecipientOutbox(store, "registry", clock).keep(events)
 
 
 def outbox(store, clock):
@@ -176,7 +176,7 @@ def test_an_event_without_a_receipt_is_published_again_with_the_same_message_id(
     assert broker.depths()["recipient.registry"] == 0
     relay.step(clock.advance(seconds=31))
 
-    assert [one.message_id for one in broker.take("registry")] == ["m1", "m2"]
+    assert [one.message_id for one in broker.take("registry")] == ["m1.1.1", "m2.1.2"]
     relay.step(clock.advance(seconds=30))
     assert broker.depths()["recipient.registry"] == 0
 
@@ -206,12 +206,12 @@ def test_a_receipt_ends_the_waiting(store, broker, clock, relay):
 
 def test_another_recipient_cannot_sign_for_an_event(store, broker, clock, relay):
     publish(store, broker, clock, 1)
-    broker.give_receipt("edc", "m1")
+    broker.give_receipt("edc", "m1.1.1")
 
     with running(lambda stop: record_receipts(store, broker, stop)):
         wait_for(lambda: broker.depths()["receipts"] == 0)
 
-    assert outbox(store, clock) == ["m1"]
+    assert outbox(store, clock) == ["m1.1.1"]
 
 
 def test_after_the_keeping_time_an_event_is_let_go(store, broker, clock, relay):

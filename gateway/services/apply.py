@@ -21,6 +21,7 @@ from gateway.model.resource import Clock, ResourceVersion
 from gateway.model.translation import Failure, PatientLink, Statement, Translation
 from gateway.ports import Hold, Transaction
 from gateway.services.merge import Merged, clock_of, merge
+from gateway.services.places import TYPES, placed, speaks_of_places
 
 
 class Batch:
@@ -52,7 +53,7 @@ class Batch:
         sent_at = (translation.sent_at or message.received_at).astimezone(UTC).isoformat()
         staged: dict[str, tuple[ResourceVersion, Merged]] = {}
         try:
-            for statement in translation.statements:
+            for statement in self._placed(translation.statements):
                 self._state(message, statement, sent_at, staged)
         except InvalidResource as error:
             self.failures[message.id] = Failure(error.path, error.what)
@@ -74,6 +75,16 @@ class Batch:
             self._tx.resources.set_clocks(self._clocks)
             self._clocks = {}
         return self._written
+
+    def _placed(self, statements: Sequence[Statement]) -> Sequence[Statement]:
+        """What is said of a place in a study reaches the resources that stand for it, merged patients' too."""
+        if not speaks_of_places(statements):
+            return statements
+        self.flush()
+        patients = {self._canonical.get(each.patient, each.patient) for each in statements if each.type in TYPES}
+        stored = [each for patient in patients for each in self._tx.resources.of_patient(patient, types=TYPES)]
+        self._heads.update((version.id, version) for version in stored)
+        return placed(statements, stored, self._canonical)
 
     def _state(
         self, message: Message, statement: Statement, sent_at: str, staged: dict[str, tuple[ResourceVersion, Merged]]

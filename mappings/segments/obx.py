@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from gateway.errors import UnmappedCode
 from gateway.hl7v2.message import Field, Segment
-from gateway.model.names import SUB_ID
+from gateway.model.names import ANALYSED, NATURE_OF_ABNORMAL, SUB_ID
 from mappings.context import Context
 from mappings.datatypes.cwe import codings_of, concept, concept_of, cwe_concept, through_table
 from mappings.datatypes.cx import ei_identifier, ei_system
@@ -20,7 +20,6 @@ from mappings.tables import load
 
 _STATUS: Final = load("hl70085_observation_status")
 _INTERPRETATION: Final = load("hl70078_interpretation")
-_EXTENSION: Final = "http://hl7.org/fhir/StructureDefinition/"
 
 
 def status(obx: Segment, context: Context) -> str:
@@ -190,13 +189,13 @@ _NATURE: Final = concept("hl70080_nature_of_abnormal")
 def nature_of_abnormal(found: Field, context: Context) -> dict[str, Any] | None:
     """OBX-10 through table 0080."""
     made = _NATURE(found, context)
-    return {"url": f"{_EXTENSION}observation-nature-of-abnormal-test", "valueCodeableConcept": made} if made else None
+    return {"url": NATURE_OF_ABNORMAL, "valueCodeableConcept": made} if made else None
 
 
 def analysed(found: Field, context: Context) -> dict[str, Any] | None:
     """OBX-19, when the analyser measured."""
     at = ts_datetime(found, context)
-    return {"url": f"{_EXTENSION}observation-analysis-date-time", "valueDateTime": at} if at else None
+    return {"url": ANALYSED, "valueDateTime": at} if at else None
 
 
 _EQUIPMENT: Final = "equipment of the laboratory: no recipient asks for it"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gateway.hl7v2.message import Segment
+from gateway.model.names import CONSENT_STUDY
 from mappings.context import Context, Draft
 from mappings.datatypes.ts import ts_datetime
 from mappings.rules import Row, SegmentMap
 from mappings.trials.csr import current_study, is_valued
 
 _CODES: Final = "http://terminology.hl7.org/CodeSystem"
-_STUDY_CONTEXT: Final = "http://hl7.org/fhir/StructureDefinition/consent-ResearchStudyContext"
 _DEFAULT_PURPOSES: Final = ("CLINTRCH",)
 
 CSR_CONSENT: Final = SegmentMap(
@@ -55,7 +55,7 @@ def _consent(csr: Segment, purpose: str, state: str, context: Context) -> Draft:
     id = context.common_id("Consent", context.patient, study["reference"], purpose)
     draft = context.draft("Consent", id)
     draft.body |= {
-        "extension": [{"url": _STUDY_CONTEXT, "valueReference": study}],
+        "extension": [{"url": CONSENT_STUDY, "valueReference": study}],
         "status": state,
         "scope": {"coding": [{"system": f"{_CODES}/consentscope", "code": "research"}]},
         "category": [{"coding": [{"system": f"{_CODES}/consentcategorycodes", "code": "research"}]}],

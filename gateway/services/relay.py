@@ -17,6 +17,7 @@ import structlog
 
 from gateway.errors import BrokerError, BrokerUnavailable, QueueFull, StoreError
 from gateway.model.delivery import Delivery
+from gateway.model.event import headers
 from gateway.model.recipient import Recipient
 from gateway.ports import Broker, Clock, Event, Store
 from gateway.services.waiting import growing, wait_before
@@ -162,7 +163,7 @@ class Relay:
         age = self._settings.receipt_after_busy if busy else self._settings.receipt_after
         with self._store.begin(write=False) as tx:
             lost = tx.outbox.unreceipted(recipient.id, now - age, self._settings.batch)
-        events = [Event(routing_key, body, message_id) for message_id, routing_key, body in lost]
+        events = [Event(key, body, message_id, headers(key, message_id)) for message_id, key, body in lost]
         results = self._broker.publish(events) if events else []
         again = [event.message_id for event, error in zip(events, results, strict=True) if error is None]
         if again:

@@ -52,7 +52,9 @@ class RabbitBench:
         channel = connection.channel()
         taken = []
         while True:
-            method, properties, body = channel.basic_get(self.broker.names.queue(f"recipient.{recipient}"), auto_ack=True)
+            method, properties, body = channel.basic_get(
+                self.broker.names.queue(f"recipient.{recipient}"), auto_ack=True
+            )
             if method is None:
                 connection.close()
                 return taken

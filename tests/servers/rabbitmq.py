@@ -20,6 +20,8 @@ from typing import Final
 
 import pytest
 
+from tests.certificates import Authority
+
 ACCOUNT: Final = "rabbitmq"
 START_SECONDS: Final = 90.0
 _PR_SET_PDEATHSIG: Final = 1
@@ -55,16 +57,25 @@ def _die_with_parent() -> None:
 
 @dataclass(frozen=True)
 class RabbitNode:
-    """A running node. ``url`` is of its administrator."""
+    """A running node. ``url`` is of its administrator; ``authority`` signed the certificate of ``tls_url``."""
 
     folder: Path
     port: int
+    tls_port: int
     environment: dict[str, str]
     account: str | None
 
     @property
     def url(self) -> str:
         return self.url_of("guest", "guest")
+
+    @property
+    def authority(self) -> str:
+        return str(self.folder / "authority.pem")
+
+    @property
+    def tls_url(self) -> str:
+        return f"amqps://guest:guest@localhost:{self.tls_port}/%2F"
 
     def url_of(self, user: str, password: str, virtual_host: str = "%2F") -> str:
         return f"amqp://{user}:{password}@127.0.0.1:{self.port}/{virtual_host}"
@@ -115,11 +126,14 @@ def _environment(folder: Path, port: int, epmd: int, distribution: int) -> dict[
     }
 
 
-def _prepare(folder: Path, port: int, account: str | None) -> None:
+def _prepare(folder: Path, port: int, tls_port: int, account: str | None) -> None:
     for name in ("data", "log"):
         (folder / name).mkdir()
+    certificate, key = Authority(folder).issue("localhost")
     (folder / "rabbitmq.conf").write_text(
-        f"listeners.tcp.1 = 127.0.0.1:{port}\nlog.console = false\nloopback_users.guest = true\n"
+        f"listeners.tcp.1 = 127.0.0.1:{port}\nlisteners.ssl.1 = 127.0.0.1:{tls_port}\n"
+        f"ssl_options.certfile = {certificate}\nssl_options.keyfile = {key}\nssl_options.verify = verify_none\n"
+        "log.console = false\nloopback_users.guest = true\n"
         "vm_memory_high_watermark.relative = 0.3\ndisk_free_limit.absolute = 50MB\n"
     )
     (folder / "enabled_plugins").write_text("[].\n")
@@ -152,9 +166,9 @@ def start(folder: Path) -> tuple[RabbitNode, subprocess.Popen[bytes]]:
     """Start a node in a folder of its own and wait until it takes connections."""
     server = programs() / "rabbitmq-server"
     account = ACCOUNT if os.geteuid() == 0 else None
-    port, epmd, distribution = free_ports(3)
-    _prepare(folder, port, account)
-    node = RabbitNode(folder, port, _environment(folder, port, epmd, distribution), account)
+    port, tls_port, epmd, distribution = free_ports(4)
+    _prepare(folder, port, tls_port, account)
+    node = RabbitNode(folder, port, tls_port, _environment(folder, port, epmd, distribution), account)
     with (folder / "output").open("wb") as output:
         running = subprocess.Popen(
             [server],

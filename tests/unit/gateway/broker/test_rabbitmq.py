@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from urllib.parse import quote
 from uuid import uuid4
 
 import pika
@@ -173,6 +174,23 @@ def test_what_is_published_survives_a_restart_of_the_server(bench):
 
     assert properties.delivery_mode == 2
     assert (properties.message_id, properties.content_type) == ("m1", "application/fhir+json")
+
+
+def test_amqps_works_for_a_server_whose_certificate_is_trusted(rabbitmq):
+    options = quote(str({"cafile": rabbitmq.authority}))
+    broker = RabbitBroker(f"{rabbitmq.tls_url}?ssl_options={options}", prefix=f"t{uuid4().hex[:8]}.")
+    broker.declare(["edc"])
+    handled = []
+
+    broker.wake("deliver.edc", ["1"])
+    with running(lambda stop: broker.consume("deliver.edc", handled.append, stop)):
+        wait_for(lambda: handled == ["1"])
+    broker.close()
+
+
+def test_amqps_refuses_a_server_whose_certificate_is_not_trusted(rabbitmq):
+    with pytest.raises(BrokerUnavailable):
+        RabbitBroker(rabbitmq.tls_url).ping()
 
 
 # --- what a recipient's broker user may do ---

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import ArgumentError
 
+from gateway import ports
 from gateway.errors import StoreError
 from gateway.model.keys import Keys
 from gateway.model.message import Incoming, Stored
@@ -31,15 +32,15 @@ class SqlTransaction:
 
     def __init__(self, unit: Unit) -> None:
         self._unit = unit
-        self.messages = SqlMessages(unit)
-        self.lanes = SqlLanes(unit)
-        self.resources = SqlResources(unit)
-        self.deliveries = SqlDeliveries(unit)
-        self.worklist = SqlWorkList(unit)
-        self.codes = SqlCodeMaps(unit)
-        self.audit = operations.SqlAudit(unit)
-        self.outbox = SqlOutbox(unit)
-        self.breakers = operations.SqlBreakers(unit)
+        self.messages: ports.Messages = SqlMessages(unit)
+        self.lanes: ports.Lanes = SqlLanes(unit)
+        self.resources: ports.Resources = SqlResources(unit)
+        self.deliveries: ports.Deliveries = SqlDeliveries(unit)
+        self.worklist: ports.WorkList = SqlWorkList(unit)
+        self.codes: ports.CodeMaps = SqlCodeMaps(unit)
+        self.audit: ports.Audit = operations.SqlAudit(unit)
+        self.outbox: ports.Outbox = SqlOutbox(unit)
+        self.breakers: ports.Breakers = operations.SqlBreakers(unit)
 
     def feed_queues(self) -> list[QueueLine]:
         """Return what waits per feed."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 from gateway.errors import UnmappedCode
 from gateway.hl7v2.message import Field, Segment
 from gateway.model.names import ANALYSED, NATURE_OF_ABNORMAL, SUB_ID
-from mappings.context import Context
+from mappings.context import Context, Draft, shared_draft
 from mappings.datatypes.cwe import codings_of, concept, concept_of, cwe_concept, through_table
 from mappings.datatypes.cx import ei_identifier, ei_system
 from mappings.datatypes.ts import ts_datetime
@@ -144,15 +144,11 @@ def cwe_organization(found: Field, context: Context) -> dict[str, Any] | None:
 
     See the v2-to-FHIR map ``CWE[Organization]``.
     """
-    key = ("organization", found.raw)
-    if key in context.memo:
-        known: dict[str, Any] | None = context.memo[key]
-        return known
-    context.memo[key] = made = _organization(found, context)
-    return made
+    key = ("laboratory", found.raw, order_of(context).dialect)
+    return context.share(key, lambda: _organization(found, context))
 
 
-def _organization(found: Field, context: Context) -> dict[str, Any] | None:
+def _organization(found: Field, context: Context) -> Draft | None:
     number, name, system = found.component(1), found.component(2), found.component(3)
     if not (number or name):
         return None
@@ -162,11 +158,11 @@ def _organization(found: Field, context: Context) -> dict[str, Any] | None:
         id = context.common_id("Organization", uri, number)
     else:
         id = context.id("Organization", uri, number) if number else context.id("Organization", "name", name)
-    draft = context.draft("Organization", id, shared=True)
+    draft = shared_draft("Organization", id)
     if number:
         draft.body["identifier"] = [{"system": uri, "value": number}]
     draft.body["name"] = name or number
-    return draft.reference
+    return draft
 
 
 def identifiers(obx: Segment, context: Context) -> list[dict[str, Any]]:

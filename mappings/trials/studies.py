@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from gateway.hl7v2.message import Field
 from gateway.model.names import STUDY_ID
-from mappings.context import Context
+from mappings.context import Context, Draft, shared_draft
 
 WORKFLOW_STUDY: Final = "http://hl7.org/fhir/StructureDefinition/workflow-researchStudy"
 """FHIR's extension for "made as part of this study"."""
@@ -32,8 +32,13 @@ def study_of(found: Field, context: Context) -> NamedStudy | None:
         return NamedStudy(declared, {"reference": f"ResearchStudy/{context.common_id('ResearchStudy', declared)}"})
     namespace = found.component(2) or found.component(3)
     context.gap("study", value, system=namespace)
-    draft = context.draft("ResearchStudy", context.id("ResearchStudy", namespace, value), shared=True)
+    reference = context.share(("undeclared study", namespace, value), lambda: _undeclared(namespace, value, context))
+    return NamedStudy("", reference) if reference else None
+
+
+def _undeclared(namespace: str, value: str, context: Context) -> Draft:
+    draft = shared_draft("ResearchStudy", context.id("ResearchStudy", namespace, value))
     system = context.site.scoped("study", namespace) if namespace else f"{STUDY_ID}/{context.site.id}"
     draft.body["identifier"] = [{"system": system, "value": value}]
     draft.body["status"] = "active"
-    return NamedStudy("", draft.reference)
+    return draft

@@ -60,7 +60,7 @@ def _consent(csr: Segment, purpose: str, state: str, context: Context) -> Draft:
         "scope": {"coding": [{"system": f"{_CODES}/consentscope", "code": "research"}]},
         "category": [{"coding": [{"system": f"{_CODES}/consentcategorycodes", "code": "research"}]}],
         "patient": {"reference": f"Patient/{context.patient}"},
-        "policyRule": {"text": "informed consent signed for the study"},
+        "policyRule": {"coding": [{"system": f"{_CODES}/v3-ActCode", "code": "OPTIN"}]},
         "provision": _provision(csr, purpose, state, context),
     }
     CSR_CONSENT.apply(csr, context, draft)

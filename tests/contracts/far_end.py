@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,9 +32,10 @@ class FarEnd:
 
     script: Callable[[Seen], bytes | None]
     seen: list[Seen] = field(default_factory=list)
+    listener: socket.socket | None = None
 
     def __post_init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = self.listener or socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
@@ -42,6 +44,8 @@ class FarEnd:
         while True:
             try:
                 connection, _ = self._listener.accept()
+            except ssl.SSLError:
+                continue  # whoever called did not trust us
             except OSError:
                 return
             thread = threading.Thread(target=self._serve, args=(connection,))

@@ -10,6 +10,7 @@ import pytest
 from adapters.recipient.http import Answer, client_for, exchange, outcome_of, retry_after, secret_of
 from gateway.errors import ConfigurationError
 from gateway.model.delivery import Accepted, Deferred, Refused, Unknown
+from tests.certificates import Authority
 from tests.contracts.far_end import FarEnd, answer
 from tests.contracts.packages import recipient
 
@@ -198,3 +199,48 @@ def test_certificates_are_verified():
 
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
+
+
+@pytest.fixture
+def tls_far_end(tmp_path):
+    """A far end that speaks TLS with a certificate of its own authority."""
+    authority = Authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("localhost"))
+    context.load_verify_locations(authority.certificate)
+    listener = context.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)
+    far_end = FarEnd(lambda _: answer(200), listener=listener)
+    yield far_end, context, authority
+    far_end.close()
+
+
+def over_tls(far_end, **changes):
+    address = far_end.address.replace("http://127.0.0.1", "https://localhost")
+    with client_for(recipient(**changes)) as client:
+        return exchange(client, "POST", address, content=b"{}", max_bytes=10, seconds=2)
+
+
+def test_a_certificate_nobody_vouches_for_opens_the_circuit(tls_far_end):
+    far_end, _, _ = tls_far_end
+
+    outcome = over_tls(far_end)
+
+    assert isinstance(outcome, Deferred)
+    assert outcome.breaker
+    assert far_end.seen == []
+
+
+def test_the_recipients_own_authority_is_trusted(tls_far_end):
+    far_end, _, authority = tls_far_end
+
+    assert over_tls(far_end, ca_file=authority.certificate).status == 200
+
+
+def test_a_recipient_that_wants_a_certificate_is_shown_ours(tls_far_end):
+    far_end, context, authority = tls_far_end
+    context.verify_mode = ssl.CERT_REQUIRED
+    certificate, key = authority.issue("gateway")
+
+    shown = over_tls(far_end, ca_file=authority.certificate, client_certificate=certificate, client_key=key)
+
+    assert shown.status == 200

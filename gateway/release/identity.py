@@ -54,6 +54,7 @@ PLAIN: Final = frozenset(
 _TIME_NAMES: Final = re.compile(r"(Date|Time|DateTime|Instant|Period)$|^(start|end|issued|recorded|date|time|event)$")
 _TIME: Final = re.compile(r"\d{4}(-\d\d(-\d\d(T[\d:.]{5,18}(Z|[+-]\d\d:\d\d))?)?)?|\d\d:\d\d(:\d\d(\.\d+)?)?")
 _CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/%+^*{}\[\]()#<>=-]{0,63}")
+_QUANTITY: Final = ("value", "comparator", "unit", "system", "code")
 _PUBLIC: Final = ("http://loinc.org", "http://snomed.info/", "http://terminology.hl7.org/", "http://hl7.org/", UCUM)
 
 
@@ -167,18 +168,15 @@ class Pseudonymiser:
 
     def _quantity(self, quantity: dict[str, Any], path: str, *, opened: bool) -> dict[str, Any]:
         """Keep a quantity whose unit is coded; one with a unit in words alone would leave without its unit."""
-        names = ("value", "comparator", "system", "code")
-        kept: dict[str, Any] = {name: quantity[name] for name in names if name in quantity}
+        kept = {name: item for name, item in quantity.items() if name in _QUANTITY}
         if "extension" in quantity:
             extension = self._member("extension", quantity["extension"], f"{path}.extension", opened=opened)
             kept |= {"extension": extension} if not empty(extension) else {}
-        if "unit" not in quantity:
+        if "unit" not in quantity or opened or f"{path}.unit" in self.named:
             return kept
-        if opened or f"{path}.unit" in self.named:
-            return kept | {"unit": quantity["unit"]}
-        if quantity.get("system") == UCUM and "code" in quantity:
-            return kept | {"unit": quantity["code"]}
-        return {}
+        if quantity.get("system") != UCUM or "code" not in quantity:
+            return {}
+        return kept | {"unit": quantity["code"]}
 
 
 def _plain(name: str, value: str) -> bool:

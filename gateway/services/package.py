@@ -32,6 +32,7 @@ class Packager:
         with self._store.begin(write=False) as tx:
             if not delivery.patient:
                 return StudyPacking(tx, rights, delivery, now).packed(limit)
-            if tx.resources.canonical((delivery.patient,))[delivery.patient] != delivery.patient:
+            packing = PatientPacking(tx, rights, delivery, now, self._policy)
+            if packing.merged_away():
                 return Packed(None, limit)  # the survivor's cursor owes what this one did
-            return PatientPacking(tx, rights, delivery, now, self._policy).packed(limit)
+            return packing.packed(limit)

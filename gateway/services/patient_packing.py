@@ -18,7 +18,7 @@ from gateway.release.policy import SHARED, Policy, Rights
 from gateway.release.release import permitted, release, shaped
 from gateway.release.retraction import WRONG, holds_wrongly, retraction
 from gateway.services.packing import Packing
-from gateway.services.subjects import Standing, subjects_of
+from gateway.services.subjects import Standing, number_of, subjects_of
 
 MANY: Final = 20
 """Changes from which on asking what the view holds costs little beside them."""
@@ -39,6 +39,13 @@ class PatientPacking(Packing):
         self._bodies: dict[int, dict[str, Any]] = {}
         self._decided: dict[str, bool] = {}
 
+    def merged_away(self) -> bool:
+        """Whether the patient's resources belong to another by now (A40)."""
+        patient = self.delivery.patient
+        if any(version.id == patient for version in self.standing.versions):
+            return False
+        return self.tx.resources.canonical((patient,))[patient] != patient
+
     def packed(self, limit: int) -> Packed:
         """Pack the changes up to ``limit``."""
         changes, more = self._owed(limit)
@@ -49,11 +56,23 @@ class PatientPacking(Packing):
         self._heads.update((version.id, version) for version in self.standing.versions)
         newest = [] if self.rights.every_version else changes
         self.read_ahead(newest, [self.body(version) for version in changes])
+        person = self.head(self.delivery.patient) if self.review and self._renumbered else None
+        if person is not None:
+            self.changes.setdefault(person.id, [person])
         for id in list(self.changes):
             self.decide(id)
         if self.review:
             self._review()
         return self.finish(self.upto, more=more)
+
+    @cached_property
+    def _renumbered(self) -> bool:
+        """Whether the view was told another subject number: the Patient it holds bears it, though nobody changed it."""
+        entry = self.held.get(self.subject.resource) if self.subject is not None else None
+        before = self._stored(self.subject.resource, entry.version) if self.subject is not None and entry else None
+        if self.subject is None or before is None:
+            return False
+        return number_of(self.body(before), self.subject.study) != self.subject.number
 
     def _entitles(self, version: ResourceVersion) -> bool:
         """Whether a change may have changed what the view may see of everything else."""
@@ -157,7 +176,7 @@ class PatientPacking(Packing):
         """Whether the view certainly holds these very words already, or went past this version."""
         if carried is not None:
             return carried.body == let.body
-        if held is None or self.delivery.sent == 0:
+        if held is None or self.delivery.sent == 0 or (version.type == "Patient" and self.review and self._renumbered):
             return False
         sure = self.accepted.get(version.id)
         if sure is None or sure.version != held.version:

@@ -37,8 +37,14 @@ GONE: Final = frozenset({404, 410})
 NO_ENTRY: Final = frozenset({400, 404, 405, 410, 413, 415, 422})
 """Answers to a single entry that concern this entry alone."""
 
-ONE_BY_ONE_SECONDS: Final = 180.0
-"""How long a refused Bundle may take entry by entry; the lease of a delivery is longer."""
+ONE_BY_ONE_SECONDS: Final = 30.0
+"""How long a refused Bundle may take entry by entry before the rest waits for the repeat; leases are longer."""
+
+BEGUN_KEPT: Final = 200
+"""Unfinished Bundles whose progress is remembered; of an older one each entry is sent once more."""
+
+READING_SECONDS: Final = 10.0
+"""How long a repeat reads; what it did not get to see is sent again."""
 
 _ISSUE_CODE: Final = re.compile(r"[a-z][a-z-]{1,30}")
 _EXPRESSION: Final = re.compile(r"[A-Z][A-Za-z]{1,60}(\.[a-z][A-Za-z]{0,60}(\[\d{1,4}\])?){0,8}")
@@ -72,6 +78,7 @@ class FhirServer:
         self._recipient = recipient
         self._client = client or client_for(recipient, bearer=secret_of(recipient))
         self._base = recipient.address.rstrip("/")
+        self._begun: dict[str, dict[str, Outcome]] = {}
 
     def deliver(self, package: Package) -> Outcome:
         """Make one attempt; every far-side behaviour maps to one outcome."""
@@ -118,7 +125,8 @@ class FhirServer:
     # --- reading before repeating ---
 
     def _holds_all(self, entries: Sequence[_Entry]) -> bool:
-        return all(self._holds(entry) for entry in entries)
+        until = time.monotonic() + READING_SECONDS
+        return all(time.monotonic() < until and self._holds(entry) for entry in entries)
 
     def _holds(self, entry: _Entry) -> bool:
         answer = self._ask("GET", f"{self._base}/{entry.released.reference}")
@@ -141,21 +149,26 @@ class FhirServer:
     # --- entry by entry ---
 
     def _one_by_one(self, package: Package, entries: Sequence[_Entry], reason: str) -> Outcome:
-        """Send the entries of a refused Bundle one after another; what is refused now is refused for itself."""
-        refused: list[RefusedEntry] = []
-        taken = 0
+        """Send the entries of a refused Bundle one after another; what is refused now is refused for itself.
+
+        A repeat goes on where the last attempt stopped, as far as this process made it.
+        """
+        settled = self._begun.setdefault(package.delivery_id, {})
+        if len(self._begun) > BEGUN_KEPT:
+            self._begun.pop(next(iter(self._begun)), None)
         until = time.monotonic() + ONE_BY_ONE_SECONDS
         for entry in entries:
+            if entry.released.reference in settled:
+                continue
             if time.monotonic() > until:
-                return Unknown("the entries took too long one by one")
+                return Unknown(f"one by one: {len(settled)} of {len(entries)} entries so far")
             outcome = self._send_one(package, entry)
-            if isinstance(outcome, Refused):
-                refused.append(RefusedEntry(entry.released.reference, outcome.detail))
-            elif isinstance(outcome, Accepted):
-                taken += 1
-            else:
-                return Unknown(f"one by one: {outcome.detail}") if taken else outcome
-        if not taken:
+            if not isinstance(outcome, Accepted | Refused):
+                return Unknown(f"one by one: {outcome.detail}") if settled else outcome
+            settled[entry.released.reference] = outcome
+        self._begun.pop(package.delivery_id, None)
+        refused = [RefusedEntry(ref, one.detail) for ref, one in settled.items() if isinstance(one, Refused)]
+        if len(refused) == len(entries):
             return Refused(f"{reason}; every entry is refused, the first with {refused[0].detail}")
         return Accepted(f"one by one after {reason}", tuple(refused))
 

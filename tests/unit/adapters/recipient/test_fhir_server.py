@@ -154,6 +154,24 @@ def test_one_by_one_an_open_end_leaves_the_whole_open(against):
     assert isinstance(outcome, Unknown)
 
 
+def test_one_by_one_a_repeat_goes_on_where_it_stopped():
+    answers = {"/fhir/Patient/p1": [answer(200)], "/fhir/Observation/o1": [None, answer(422)]}
+
+    def script(seen):
+        if seen.method == "GET":
+            return answer(404)
+        return answer(422) if seen.method == "POST" else answers[seen.path].pop(0)
+
+    far_end = FarEnd(script)
+    adapter = FhirServer(recipient(address=far_end.address + "/fhir"))
+    first, second = adapter.deliver(package()), adapter.deliver(package(repeat=True))
+    adapter.close()
+    far_end.close()
+
+    assert isinstance(first, Unknown)
+    assert [entry.reference for entry in second.refused] == ["Observation/o1"]
+
+
 def test_one_by_one_a_server_that_asks_to_wait_before_anything_arrived_is_deferred(against):
     outcome, _ = against(lambda seen: answer(422) if seen.method == "POST" else answer(503, Retry_After="9"))
 

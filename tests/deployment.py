@@ -195,10 +195,11 @@ class Deployment:
         """
         played = []
         for message in messages:
-            if decides(message):
+            alone = decides(message) or self.settings.feeds[message.feed].kind == "folder"
+            if alone:
                 self.settle()
             played.append(replace(message, answer=self.send(message)))
-            if decides(message):
+            if alone:
                 self.settle()
         if settled:
             self.settle()
@@ -291,6 +292,18 @@ def end_of(store, received):
         "gaps": sorted((line.feed, line.gap.kind, line.gap.code, line.count) for line in gaps),
         "holds": sorted((hold.kind, hold.reason, hold.resource) for hold in holds),
     }
+
+
+def differences(found, wanted, place=""):
+    """Say where two ends differ, a line each; a whole diff of them would take minutes to draw."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        names = sorted(found.keys() | wanted.keys())
+        parts = [differences(found.get(name), wanted.get(name), f"{place}/{name}") for name in names]
+        return [line for part in parts for line in part]
+    if isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
+        pairs = enumerate(zip(found, wanted, strict=True))
+        return [line for number, (one, other) in pairs for line in differences(one, other, f"{place}[{number}]")]
+    return [] if found == wanted else [f"{place}: {found!s:.200} instead of {wanted!s:.200}"]
 
 
 def clean_environment():

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.cli.demo import decides
 from tests.contracts.waiting import wait_for
-from tests.deployment import ROLES
+from tests.deployment import ROLES, differences
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +87,7 @@ def assert_same_end(deployment, undisturbed):
     end = deployment.end
     assert {line[:2] for line in undisturbed["messages"]} - {line[:2] for line in end["messages"]} == set()
     assert [line for line in end["messages"] if line[2] == "stored"] == []
-    for what, wanted in undisturbed.items():
-        assert end[what] == wanted, what
+    assert differences(end, undisturbed) == []
 
 
 def unread(deployment):

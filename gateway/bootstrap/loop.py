@@ -34,7 +34,7 @@ class Loop:
 
     def _run(self) -> None:
         again = Retrying(
-            wait=wait_exponential_jitter(initial=0.2, max=15),
+            wait=wait_exponential_jitter(multiplier=0.2, max=15),
             stop=stop_when_event_set(self._ends),
             sleep=sleep_using_event(self._ends),
             before_sleep=self._tell,

@@ -60,9 +60,9 @@ class Batch:
             return
         for version, merged in staged.values():
             self._take(version, merged)
-        self._identify(message, translation)
         for link in translation.links:
             self._link(message, link)
+        self._identify(message, translation)
 
     def flush(self) -> list[ResourceVersion]:
         """Write what is pending and return every version this batch wrote, with its change number."""

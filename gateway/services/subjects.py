@@ -75,7 +75,7 @@ def subject_of(
         patient=version.patient,
         resource=version.id,
         status=body.get("status", ""),
-        number=_number(body, study.id),
+        number=number_of(body, study.id),
         started_at=_start(period.get("start")),
         ended_at=_end(period.get("end")),
         consents=tuple(
@@ -122,7 +122,8 @@ def _id(reference: Any) -> str:
     return str(literal).rpartition("/")[2]
 
 
-def _number(body: dict[str, Any], study: str) -> str:
+def number_of(body: dict[str, Any], study: str) -> str:
+    """Return the subject number a ResearchSubject bears in a study, ``""`` when it bears none."""
     system = f"{SUBJECT_NUMBER}/{study}"
     return next((str(one.get("value", "")) for one in body.get("identifier", ()) if one.get("system") == system), "")
 

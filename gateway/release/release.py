@@ -28,6 +28,9 @@ Reachable = Callable[[str], bool]
 
 CODED: Final = ("Observation", "DiagnosticReport")
 
+ATTACHED: Final = "http://hl7.org/fhir/5.0/StructureDefinition/extension-Observation.value"
+"""HL7's extension for the value R4 does not have: a document."""
+
 
 def release(
     version: ResourceVersion,
@@ -203,6 +206,8 @@ def _drop_valueless(kept: dict[str, Any], original: list[dict[str, Any]]) -> Non
 
 
 def _value_name(element: dict[str, Any]) -> str:
+    if any(extension.get("url") == ATTACHED for extension in element.get("extension", ())):
+        return "valueAttachment"
     return next((name for name, value in element.items() if name.startswith("value") and not empty(value)), "")
 
 

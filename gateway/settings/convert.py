@@ -25,7 +25,8 @@ def site_of(file: SiteFile, codes: tuple[CodeMapEntry, ...]) -> Site:
 
 def feed_of(table: FeedTable, file: SiteFile, folder: Path, data: Path) -> Feed:
     """Return one feed of a site; paths are made absolute (PEM files below the folder, arrivals below the data)."""
-    renamed = {"tls", "frame_timeout_seconds", "idle_timeout_seconds", "path", "facility"}
+    renamed = {"tls", "frame_timeout_seconds", "idle_timeout_seconds", "translated_within_seconds"}
+    renamed |= {"path", "facility"}
     values: dict[str, Any] = table.model_dump(exclude=renamed)
     return Feed(
         **values,
@@ -35,6 +36,7 @@ def feed_of(table: FeedTable, file: SiteFile, folder: Path, data: Path) -> Feed:
         facility=table.facility or file.id.upper(),
         frame_timeout=table.frame_timeout_seconds,
         idle_timeout=table.idle_timeout_seconds,
+        translated_within=table.translated_within_seconds,
     )
 
 

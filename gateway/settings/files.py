@@ -142,6 +142,7 @@ class FeedTable(FileModel):
     unhandled: Literal["accept", "reject"] = Field("accept", description="an event that is not translated")
     conformance: Literal["tolerant", "strict"] = Field("tolerant", description="strict refuses unsound structure")
     acknowledge: Literal["stored", "translated"] = Field("stored", description="when the positive answer leaves")
+    translated_within_seconds: float = Field(30.0, gt=0, description="acknowledge = translated: then AE")
     on_store_failure: Literal["close", "reject"] = Field("close", description="what a sender sees: close, or AR 207")
     max_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="largest message")
     frame_timeout_seconds: float = Field(30.0, gt=0, description="a frame that has begun must arrive within")

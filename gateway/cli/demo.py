@@ -23,6 +23,7 @@ from gateway.broker.embedded import EmbeddedBroker
 from gateway.cli.base import out, progress
 from gateway.errors import GatewayError
 from gateway.model.site import Feed
+from gateway.ports import MessageFilter
 from gateway.settings import Settings
 
 WAIT_SECONDS: Final = 180.0
@@ -78,15 +79,31 @@ class Demo:
         self.played: list[Played] = []
 
     def __enter__(self) -> Self:
+        """Start it. Raises ``GatewayError`` when the database holds messages: the demo is no guest in a real one."""
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _start(self) -> None:
+        self.gateway.store.upgrade()
+        with self.gateway.store.begin(write=False) as tx:
+            if tx.messages.find(MessageFilter(limit=1)):
+                raise GatewayError("the database holds messages already; the demo plays into an empty one only")
         self.gateway.start()
         for recipient in self.settings.recipients.values():
             if recipient.kind == "amqp":
                 self._standins[recipient.id] = self._queue(recipient.id)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the gateway and its stand-ins; what they held is gone."""
         self.gateway.stop()
         for standin in self._standins.values():
             standin.close()

@@ -172,6 +172,12 @@ def test_explain_says_who_got_a_message_and_which_rule_kept_it_from_others(run):
     assert to_registry.records
 
 
+def test_the_demo_is_no_guest_in_a_database_that_is_used(run):
+    done = run("demo", "--once")
+    assert done.status == 1
+    assert "an empty one only" in done.err
+
+
 def test_the_commands_refuse_keys_of_another_deployment(run, deployment, tmp_path):
     create_keys(tmp_path / "other.json")
     other = deployment.environment | {"GATEWAY_KEY_FILE": str(tmp_path / "other.json")}

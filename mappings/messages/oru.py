@@ -85,6 +85,7 @@ def _report(found: Group, visit: Draft | None, context: Context) -> Segment:
     OBR_REPORT.apply(obr, context, report)
     if orc is not None:
         ORC_REPORT.apply(orc, context, report)
+    _hold_future(report, context)
     _add(report, "specimen", specimens)
     behind = [segment for segment in _outside_specimens(found) if segment.position > obr.position]
     results = _results(behind, report, order, context)
@@ -222,7 +223,7 @@ def _day_of(sent: str, order: Order, context: Context) -> date:
 
 
 def _hold_future(draft: Draft, context: Context) -> None:
-    """Keep back a result that lies in the future by more than clocks differ."""
+    """Keep back a result or report that lies in the future by more than clocks differ."""
     text = draft.body.get("effectiveDateTime") or draft.body.get("effectivePeriod", {}).get("start")
     if not text:
         return

@@ -15,6 +15,7 @@ from tests.story import EXPECTED_RECEIVED, EXPECTED_STATE, Year, normalised, pla
 HOLDS = [
     ("conflict", "MSH-10 was received before with other content"),
     ("implausible", "effective time in the future"),
+    ("implausible", "effective time in the future"),
     ("implausible", "implausible value"),
     ("implausible", "method missing"),
     ("implausible", "number with two readings"),

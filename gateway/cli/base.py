@@ -46,8 +46,15 @@ def shipped_config() -> Path:
 
 
 def settings_of(config: Path | None) -> Settings:
-    """Read the configuration folder and the environment. Raises ``ConfigurationError``; see ``gateway check``."""
-    settings = load(config or shipped_config(), os.environ)
+    """Read the configuration folder and the environment. Raises ``ConfigurationError``; see ``gateway check``.
+
+    Data of the shipped example are kept in ``gateway-data`` below the current folder: the package's own folder is not
+    there to be written into.
+    """
+    environment = dict(os.environ)
+    if config is None:
+        environment.setdefault("GATEWAY_DATA", str(Path.cwd() / "gateway-data"))
+    settings = load(config or shipped_config(), environment)
     settings.require_valid()
     return settings
 

@@ -91,5 +91,12 @@ def test_an_unset_secret_is_named(environment):
     assert "REGISTRY_SECRET" in done.err
 
 
+def test_the_shipped_example_keeps_its_data_in_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert gateway("db", "upgrade", environment=clean_environment()).status == 0
+    assert (tmp_path / "gateway-data" / "gateway.db").exists()
+    assert not (ROOT / "fixtures" / "config" / "data").exists()
+
+
 def line_of(path, word):
     return next(number for number, line in enumerate(path.read_text().splitlines(), 1) if word in line)

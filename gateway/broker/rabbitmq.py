@@ -3,6 +3,9 @@
 Two connections per program, opened when first needed: one publishes, one consumes, so that RabbitMQ slowing a
 publisher down does not hold up acknowledgments. Declaring, counting and pinging open a connection of their own. What
 somebody deleted is declared again as soon as it is missed.
+
+A confirm is no promise for ever: RabbitMQ confirms, too, what it lost with a queue deleted at that moment. The rows in the
+database, a delivery's ``published_at`` and an event's missing receipt, bring it back.
 """
 
 from __future__ import annotations

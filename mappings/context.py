@@ -59,7 +59,7 @@ class Context:
     ``cache`` lives as long as the site's translator and may hold only what depends on the site and the key alone;
     ``memo`` lives for this message. ``segment``, ``number`` and ``repetition`` are where the engine is reading, which
     is how a converter's gap or finding gets its place. ``patient`` is the internal id of the Patient that newly opened
-    drafts belong to.
+    drafts belong to. ``unnamed`` says why everything of this message is held: it does not name its patient or result.
     """
 
     site: Site
@@ -78,10 +78,17 @@ class Context:
     keys: dict[PatientKey, None] = field(default_factory=dict)
     links: dict[PatientLink, None] = field(default_factory=dict)
     patient: str = ""
+    unnamed: str = ""
     segment: Segment | None = None
     number: int = 0
     repetition: int = 1
     current: Draft | None = None
+
+    def of_this_message(self, reason: str, *names: str) -> tuple[str, ...]:
+        """Return business identifiers that no other message can repeat, and hold what this message says."""
+        self.unnamed = self.unnamed or reason
+        header = self.message.msh
+        return ("of-message", self.feed, header.value(7), header.value(10), *names)
 
     # --- resources --------------------------------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ def _made(draft: Draft, context: Context) -> Statement:
         code=preferred_code(body),
         date=_utc(date, context) if date else None,
         status=body.get("status") or "",
-        held=draft.held,
+        held=draft.held or (context.unnamed if draft.patient else ""),
         tentative=tuple(sorted(draft.tentative)),
     )
 

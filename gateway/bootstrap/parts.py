@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.release.policy import Policy
 
 PREVIEW_FEED = "preview"
-PREVIEW_SITE = Site(id="unspecified", name="unspecified", zone="UTC")
+PREVIEW_SITE = Site(id="unspecified", name="unspecified", zone="UTC", unidentified="hold", defaults={"0085": "unknown"})
 """What ``gateway translate`` reads with when no site is named: nothing declared, so nothing can be joined."""
 
 PREVIEW_ID_KEY = b"ids of a preview: no secret here"

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-
 BACKFILL: Final = -1
 """``Delivery.sent`` of a cursor that begins again because its view may see more: it sends what the view lacks.
 

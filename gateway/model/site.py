@@ -59,6 +59,7 @@ class Site:
     ``consent_purposes``: study id -> purposes (v3-ActReason codes) that a signed consent (CSR-9) covers.
     ``studies``: sponsor's study id (CSR-1/CTI-1 EI.1) -> study id of ``studies/*.json``.
     ``date_formats``: extra date layouts (``strptime``) this site uses against the standard.
+    ``unidentified``: a message that names no patient, or no result, fails; or is kept apart from all others, held.
     ``windows_1252``: 8859/1 or an undeclared character set really is Windows-1252.
     """
 
@@ -79,6 +80,7 @@ class Site:
     consent_purposes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     studies: Mapping[str, str] = field(default_factory=dict)
     date_formats: tuple[str, ...] = ()
+    unidentified: Literal["refuse", "hold"] = "refuse"
     codes: tuple[CodeMapEntry, ...] = ()
 
     def authority_of(self, namespace: str, universal_id: str = "") -> Authority | None:

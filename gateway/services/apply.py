@@ -100,6 +100,8 @@ class Batch:
             self._hold("regression", "a provisional result came after the final one", message, statement)
         if statement.held and merged.changed:
             self._hold("implausible", statement.held, message, statement)
+        elif head is not None and head.held and merged.changed:
+            self._mended(head)
         staged[statement.id] = (self._version(head, statement, merged, patient, message), merged)
 
     def _version(
@@ -174,6 +176,12 @@ class Batch:
     def _survivor(self, reference: str) -> str:
         kind, _, id = reference.partition("/")
         return f"Patient/{self._canonical.get(id, id)}" if kind == "Patient" else reference
+
+    def _mended(self, head: ResourceVersion) -> None:
+        """A corrected value is no longer for a person to decide."""
+        for hold in self._tx.worklist.holds():
+            if hold.kind == "implausible" and hold.resource == head.reference:
+                self._tx.worklist.close_hold(hold.id, self.now)
 
     def _hold(self, kind: str, reason: str, message: Message, statement: Statement) -> None:
         hold = Hold(kind, reason, message.id, f"{statement.type}/{statement.id}", opened_at=self.now)

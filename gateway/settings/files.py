@@ -166,6 +166,7 @@ class SiteFile(FileModel):
     decimal_comma: bool = Field(False, description="9,8 is nine point eight")
     thousands: str = Field("", max_length=1, description="thousands separator of numbers")
     date_formats: tuple[str, ...] = Field((), description="strptime layouts used against the standard")
+    unidentified: Literal["refuse", "hold"] = Field("refuse", description="a message that names no patient or result")
     primary: tuple[str, ...] = Field(min_length=1, description="authorities whose identifier names the patient")
     authorities: dict[str, AuthorityTable] = {}
     coding_systems: dict[str, str] = Field({}, description="local coding system -> URI")

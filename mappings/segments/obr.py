@@ -42,8 +42,8 @@ def order_number(kind: str) -> Converter:
 def order_key(obr: Segment, orc: Segment | None, context: Context) -> tuple[str, ...]:
     """Return the business identifiers of an order's results: the filler number, else the placer number.
 
-    OBR is read before ORC. Where neither has a number: the patient, OBR-4 and OBR-7. Raises ``MappingError`` (101) at
-    OBR-3 when these do not name it either.
+    OBR is read before ORC. Where neither has a number: the patient, OBR-4 and OBR-7. When these do not name it either,
+    the message is held, or refused: ``MappingError`` (101) at OBR-3 (``Site.unidentified``).
     """
     for kind, number in (("filler", 3), ("placer", 2)):
         for segment in (obr, orc):
@@ -52,6 +52,8 @@ def order_key(obr: Segment, orc: Segment | None, context: Context) -> tuple[str,
                 return (kind, found.component(2) or found.component(3), value)
     service, at = obr.field(4), obr.value(7)
     if not at or not (service.component(1) or service.component(4)):
+        if context.site.unidentified == "hold":
+            return context.of_this_message("no number names the result", str(obr.sequence))
         raise MappingError("no number, and OBR-4 and OBR-7 do not name the result either", obr.place(3), "101")
     return ("unnumbered", context.patient, service.component(1) or service.component(4), at)
 

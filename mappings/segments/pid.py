@@ -185,7 +185,7 @@ def open_patient(segment: Segment, numbers: tuple[int, ...], context: Context) -
             if found and not found.is_null and (made := cx(found, context, unnamed=unnamed)):
                 identifiers.append(made)
     if not identifiers:
-        raise MappingError("no identifier that can name the patient", segment.place(numbers[0]), "101")
+        return _unidentified(segment, numbers[0], context)
     id = patient_id(primary(identifiers, context), context)
     for body, authority in identifiers:
         joins = authority is not None and authority.joins
@@ -203,6 +203,15 @@ def primary(identifiers: list[Identifier], context: Context) -> Identifier:
             if wanted is not None and identifier.authority == wanted:
                 return identifier
     return next((identifier for identifier in identifiers if identifier.authority), identifiers[0])
+
+
+def _unidentified(segment: Segment, number: int, context: Context) -> Draft:
+    """Open a Patient of this message alone, held, where the site keeps such messages; else refuse."""
+    if context.site.unidentified == "refuse":
+        raise MappingError("no identifier that can name the patient", segment.place(number), "101")
+    business = context.of_this_message("no identifier names the patient")
+    context.patient = context.id("Patient", *business)
+    return context.draft("Patient", context.patient)
 
 
 def patient_id(identifier: Identifier, context: Context) -> str:

@@ -16,7 +16,6 @@ HOLDS = [
     ("conflict", "MSH-10 was received before with other content"),
     ("implausible", "effective time in the future"),
     ("implausible", "effective time in the future"),
-    ("implausible", "implausible value"),
     ("implausible", "method missing"),
     ("implausible", "number with two readings"),
     ("implausible", "unit does not fit the code"),

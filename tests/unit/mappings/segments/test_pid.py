@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from gateway.model.translation import Gap
+from gateway.model.translation import Failure, Gap
 from tests.translating import MRN, NATIONAL, PID, SITE, bodies, body, findings, gaps, translate
 
 EXTENSION = "http://hl7.org/fhir/StructureDefinition/"
@@ -182,3 +184,24 @@ def test_the_general_practitioner_is_a_resource_of_its_own():
     assert kinds == ["Organization", "Practitioner"]
     assert bodies(made, "Practitioner")[0]["name"] == [{"family": "Bianchi", "given": ["Anna"]}]
     assert all(each.patient == "" for each in made.statements if each.type in {"Organization", "Practitioner"})
+
+
+UNNAMED = "PID|1||||Gomes^Ana||20200115|F"
+
+
+def test_a_patient_without_an_identifier_is_never_matched_by_name():
+    refused = translate(UNNAMED)
+
+    assert str(refused.failure) == str(Failure("PID-3", "no identifier that can name the patient", "101"))
+
+
+def test_a_site_may_keep_such_a_message_on_a_patient_of_its_own_who_is_held():
+    site = replace(SITE, unidentified="hold")
+
+    (first,) = [each for each in translate(UNNAMED, site=site).statements if each.type == "Patient"]
+    (other,) = [
+        each for each in translate(UNNAMED, site=site, sent="20260402090000").statements if each.type == "Patient"
+    ]
+
+    assert first.held == "no identifier names the patient"
+    assert first.id != other.id

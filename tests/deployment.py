@@ -205,6 +205,11 @@ class Deployment:
             self.settle()
         return played
 
+    def play_and_note(self, messages):
+        """Play messages; keep what was answered in ``played`` and what it came to in ``noted_end``."""
+        self.played = self.play(messages)
+        self.noted_end = self.end
+
     def send(self, message):
         """Send one message until it is answered, as senders do, and return MSA-1 (``file`` from a folder)."""
         feed = self.settings.feeds[message.feed]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import pytest
 
-from gateway.cli.demo import story
-from tests.deployment import Deployment
+from gateway.cli.demo import Demo, story
+from gateway.settings import load
+from tests.deployment import ROOT, Deployment, clean_environment, end_of, write_keys
 
 
 @pytest.fixture(scope="session")
@@ -62,3 +64,27 @@ def deploy(tmp_path_factory, new_postgres_database, new_virtual_host, captured):
         return made
 
     return make
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory, captured):
+    """The end of the year in one process without any server: what the demo does, with the keys of the tests."""
+    folder = tmp_path_factory.mktemp("embedded")
+    environment = {"GATEWAY_DATA": str(folder / "data"), "GATEWAY_KEY_FILE": str(write_keys(folder / "keys.json"))}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ.keys() - clean_environment().keys():
+            patch.delenv(name)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        with Demo(load(ROOT / "fixtures" / "config", environment)) as demo:
+            demo.play()
+            return end_of(demo.gateway.store, demo.received)
+
+
+@pytest.fixture(scope="session")
+def lived(deploy, year):
+    """One process on PostgreSQL and RabbitMQ that has lived through the year and still runs."""
+    with deploy() as deployment:
+        deployment.play_and_note(year)
+        yield deployment
+        deployment.stop()

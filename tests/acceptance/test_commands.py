@@ -14,12 +14,10 @@ LOINC = "1751-7"
 
 
 @pytest.fixture(scope="module")
-def deployment(deploy, year):
-    """One process on PostgreSQL and RabbitMQ after the year, and after a result whose code nobody has mapped."""
-    with deploy() as running:
-        running.play([*year, unmapped_result(year)])
-        yield running
-        running.stop()
+def deployment(lived, year):
+    """A deployment after the year, and after a result whose code nobody has mapped."""
+    lived.play([unmapped_result(year)])
+    return lived
 
 
 @pytest.fixture(scope="module")

@@ -6,40 +6,29 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
 from gateway.cli.demo import decides
 from tests.contracts.waiting import wait_for
 from tests.deployment import ROLES, differences
 
 
-@pytest.fixture(scope="module")
-def undisturbed(deploy, year):
-    """The year on PostgreSQL and RabbitMQ, without a crash."""
-    with deploy() as deployment:
-        deployment.play(year)
-        yield deployment.end
-        deployment.stop()
-
-
-def test_every_role_may_be_killed_in_the_middle(deploy, year, undisturbed):
+def test_every_role_may_be_killed_in_the_middle(deploy, year, embedded):
     points = dict(zip(calm_points(year, len(ROLES)), ROLES, strict=True))
     with deploy(processes=5) as deployment:
         play_with_kills(deployment, year, points)
-        assert_same_end(deployment, undisturbed)
+        assert_same_end(deployment, embedded)
         deployment.stop()
 
 
-def test_the_whole_embedded_gateway_may_be_killed_in_the_middle(deploy, year, undisturbed):
+def test_the_whole_embedded_gateway_may_be_killed_in_the_middle(deploy, year, embedded):
     with deploy(embedded=True) as deployment:
         play_with_kills(deployment, year, dict.fromkeys(calm_points(year, 3), "gateway"))
         inside = dict.fromkeys(deployment.trial_systems.queues)  # nobody outside the process reads these
-        seen = {id: held for id, held in undisturbed["received"].items() if id not in inside}
-        assert_same_end(deployment, undisturbed | {"received": seen})
+        seen = {id: held for id, held in embedded["received"].items() if id not in inside}
+        assert_same_end(deployment, embedded | {"received": seen})
         deployment.stop()
 
 
-def test_rabbitmq_may_lose_everything_in_the_middle(deploy, year, undisturbed):
+def test_rabbitmq_may_lose_everything_in_the_middle(deploy, year, embedded):
     registrations = [number for number, message in enumerate(year) if message.feed == "trials"]
     middle = registrations[len(registrations) // 2]
     with deploy() as deployment:
@@ -50,7 +39,7 @@ def test_rabbitmq_may_lose_everything_in_the_middle(deploy, year, undisturbed):
         deployment.virtual_host.wipe()
         deployment.trial_systems.read_queues(deployment.broker_url)
         deployment.play(year[middle + 3 :])
-        assert_same_end(deployment, undisturbed)
+        assert_same_end(deployment, embedded)
         deployment.stop()
 
 
@@ -83,11 +72,11 @@ def calm_points(year, count):
     return [fit[(place + 1) * len(fit) // (count + 1)] for place in range(count)]
 
 
-def assert_same_end(deployment, undisturbed):
+def assert_same_end(deployment, embedded):
     end = deployment.end
-    assert {line[:2] for line in undisturbed["messages"]} - {line[:2] for line in end["messages"]} == set()
+    assert {line[:2] for line in embedded["messages"]} - {line[:2] for line in end["messages"]} == set()
     assert [line for line in end["messages"] if line[2] == "stored"] == []
-    assert differences(end, undisturbed) == []
+    assert differences(end, embedded) == []
 
 
 def unread(deployment):

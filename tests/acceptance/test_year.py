@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 import httpx
 import pytest
 
-from gateway.cli.demo import Demo
 from gateway.fhir import checks, codec
 from gateway.hl7v2.message import parse
-from gateway.settings import load
-from tests.deployment import ROOT, clean_environment, differences, end_of, write_keys
+from tests.deployment import differences
 from tests.story import EXPECTED_RECEIVED, EXPECTED_STATE
 
 
 @pytest.fixture(scope="module")
-def embedded(tmp_path_factory, captured):
-    """The year in one process without any server: what the demo does, with the keys of the tests."""
-    folder = tmp_path_factory.mktemp("embedded")
-    environment = {"GATEWAY_DATA": str(folder / "data"), "GATEWAY_KEY_FILE": str(write_keys(folder / "keys.json"))}
-    with pytest.MonkeyPatch.context() as patch:
-        for name in os.environ.keys() - clean_environment().keys():
-            patch.delenv(name)
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        with Demo(load(ROOT / "fixtures" / "config", environment)) as demo:
-            demo.play()
-            return end_of(demo.gateway.store, demo.received)
-
-
-@pytest.fixture(scope="module", params=[1, 5], ids=["one process", "five processes"])
-def deployed(request, deploy, year):
-    """The year on PostgreSQL and RabbitMQ; the deployment still runs."""
-    with deploy(processes=request.param) as deployment:
-        deployment.played = deployment.play(year)
+def divided(deploy, year):
+    """Five processes on PostgreSQL and RabbitMQ, one per role, that have lived through the year."""
+    with deploy(processes=5) as deployment:
+        deployment.play_and_note(year)
         yield deployment
+        deployment.stop()
+
+
+@pytest.fixture(params=["lived", "divided"], ids=["one process", "five processes"])
+def deployed(request):
+    return request.getfixturevalue(request.param)
 
 
 def test_the_year_ends_embedded_as_expected(embedded):
@@ -46,7 +34,7 @@ def test_the_year_ends_embedded_as_expected(embedded):
 
 
 def test_the_year_ends_the_same_on_real_servers_as_embedded(deployed, embedded):
-    assert differences(deployed.end, embedded) == []
+    assert differences(deployed.noted_end, embedded) == []
 
 
 def test_every_message_of_the_year_is_answered(deployed, year):
@@ -69,11 +57,7 @@ def test_nothing_personal_appears_in_logs_metrics_urls_queue_names_or_routing_ke
     assert {name: sorted(found) for name, text in places.items() if (found := set(secrets.findall(text)))} == {}
 
 
-def test_a_deployment_ends_well_when_asked(deployed):
-    deployed.stop()
-
-
-def test_every_document_a_trial_system_received_is_valid(deployed, embedded, captured):
+def test_every_document_a_trial_system_received_is_valid(lived, divided, embedded, captured):
     found = list(captured.glob("*.json"))
     assert found
     for path in found:

@@ -75,7 +75,7 @@ def test_the_environment_has_the_last_word(folder, tmp_path):
 
 
 def test_without_gateway_toml_nothing_is_read(tmp_path):
-    with pytest.raises(ConfigurationError, match="gateway.toml"):
+    with pytest.raises(ConfigurationError, match=r"gateway\.toml"):
         load(tmp_path, {})
 
 

@@ -1,0 +1,39 @@
+"""The ports: what the services need of the world, and nothing about how it is done.
+
+``Store`` and ``Transaction`` hold the truth, ``Broker`` moves wake-ups, ``Translator`` turns bytes into statements,
+``RecipientAdapter`` makes one attempt, ``Clock`` tells the time. Each real implementation and each fake passes the
+same contract test (``tests/contracts``).
+"""
+
+from gateway.ports.broker import Broker, Event
+from gateway.ports.edges import Clock, Packager, RecipientAdapter, Translator
+from gateway.ports.rows import AuditEvent, Breaker, GapLine, Hold, LaneClaim, MessageFilter, QueueLine
+from gateway.ports.store import Store, Transaction
+from gateway.ports.tables import Audit, Breakers, CodeMaps, Deliveries, Lanes, Messages, Outbox, Resources, WorkList
+
+__all__ = [
+    "Audit",
+    "AuditEvent",
+    "Breaker",
+    "Breakers",
+    "Broker",
+    "Clock",
+    "CodeMaps",
+    "Deliveries",
+    "Event",
+    "GapLine",
+    "Hold",
+    "LaneClaim",
+    "Lanes",
+    "MessageFilter",
+    "Messages",
+    "Outbox",
+    "Packager",
+    "QueueLine",
+    "RecipientAdapter",
+    "Resources",
+    "Store",
+    "Transaction",
+    "Translator",
+    "WorkList",
+]

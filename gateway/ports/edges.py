@@ -1,0 +1,40 @@
+"""The other edges: the clock, translating, packing, one attempt at a recipient."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from gateway.model.delivery import Delivery, Outcome, Package, Packed
+from gateway.model.translation import Translation
+
+
+class Clock(Protocol):
+    """The time. Calling it returns the moment in UTC, with its zone."""
+
+    def __call__(self) -> datetime:
+        """Return the moment in UTC, with its zone."""
+
+
+class Translator(Protocol):
+    """Bytes to statements: pure, safe in any process, never raises for what a message holds."""
+
+    def translate(self, raw: bytes, feed: str, received_at: datetime) -> Translation:
+        """Translate one message of a feed. What is wrong with it comes back as ``Translation.failure``."""
+
+
+class Packager(Protocol):
+    """What may leave for a cursor, decided now."""
+
+    def package(self, delivery: Delivery, now: datetime) -> Packed:
+        """Pack what the cursor owes, in a read transaction of its own."""
+
+
+class RecipientAdapter(Protocol):
+    """One outside system that receives."""
+
+    def deliver(self, package: Package) -> Outcome:
+        """Make one attempt; every far-side behaviour maps to one outcome; never raises for what the far side does."""
+
+    def close(self) -> None:
+        """Let go of connections."""

@@ -1,0 +1,90 @@
+"""What the store answers in, beside the model: claims, filters, lines of lists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.model.message import MessageState
+from gateway.model.translation import Gap
+
+
+@dataclass(frozen=True, slots=True)
+class LaneClaim:
+    """A lane held by a worker. ``epoch`` grows each time the lane changes hands."""
+
+    lane: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFilter:
+    """Which messages to list, newest first. ``before`` pages on by message id."""
+
+    feed: str = ""
+    state: MessageState | None = None
+    control_id: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    before: int | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLine:
+    """How much waits in one place and since when: a feed's untranslated messages, a recipient's due deliveries."""
+
+    name: str
+    waiting: int
+    oldest: datetime | None
+    dead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GapLine:
+    """A gap as it is listed: what, where, how often, first and last seen."""
+
+    id: int
+    feed: str
+    gap: Gap
+    count: int
+    first_seen: datetime
+    last_seen: datetime
+    mapped_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Something a person must decide. No personal data in ``reason``.
+
+    ``kind``: ``conflict``, ``implausible``, ``identity``, ``consent`` or ``merge``.
+    """
+
+    kind: str
+    reason: str
+    message: int | None = None
+    resource: str = ""
+    id: int = 0
+    opened_at: datetime | None = None
+    closed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """One line of the audit trail: who or what did what to which row and why it was allowed. No personal data."""
+
+    at: datetime
+    action: str
+    actor: str
+    subject: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """A recipient's circuit. ``open_until`` None: closed."""
+
+    recipient: str
+    failures: int = 0
+    open_until: datetime | None = None
+    reason: str = ""

@@ -1,0 +1,58 @@
+"""The database: transactions, and the one way a message is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from gateway.model.message import Incoming, Stored
+from gateway.ports.rows import QueueLine
+from gateway.ports.tables import Audit, Breakers, CodeMaps, Deliveries, Lanes, Messages, Outbox, Resources, WorkList
+
+
+class Transaction(Protocol):
+    """One unit of work: everything in it is committed together, or nothing."""
+
+    messages: Messages
+    lanes: Lanes
+    resources: Resources
+    deliveries: Deliveries
+    worklist: WorkList
+    codes: CodeMaps
+    audit: Audit
+    outbox: Outbox
+    breakers: Breakers
+
+    def feed_queues(self) -> list[QueueLine]:
+        """Return what waits per feed."""
+
+    def recipient_queues(self) -> list[QueueLine]:
+        """Return what waits per recipient."""
+
+
+class Store(Protocol):
+    """The database. Every method raises ``StoreUnavailable`` when it does not answer or cannot commit."""
+
+    def receive(self, batch: Sequence[Incoming]) -> list[Stored]:
+        """Store messages in one durable transaction and say what to answer each, in the same order.
+
+        A repeat (same feed, MSH-10 and digest, answered positively within the window, or earlier in this batch) is
+        not stored again and gets the stored acknowledgment. Same MSH-10 with another digest is stored as a
+        ``conflict``, with a hold, and gets ``conflict_acknowledgment``.
+        """
+
+    def begin(self, *, write: bool = True) -> AbstractContextManager[Transaction]:
+        """Open a transaction; commits when the block ends, rolls back when it raises. Never held across a network."""
+
+    def check_schema(self) -> None:
+        """Raise ``SchemaMismatch`` when the database is not of this program's version."""
+
+    def upgrade(self) -> None:
+        """Bring the schema up to this program's version."""
+
+    def ping(self) -> None:
+        """Make one round trip."""
+
+    def close(self) -> None:
+        """Let go of every connection."""

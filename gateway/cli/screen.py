@@ -52,7 +52,8 @@ class Screen:
             held = [version for patient in patients for version in tx.resources.of_patient(patient)]
         types = Counter(version.type for version in held)
         out("\nWhat it became")
-        out(f"  messages   {_counted(states)}")
+        again = len(self._played) - sum(states.values())
+        out(f"  messages   {_counted(states)}" + (f", {again} had come before" if again > 0 else ""))
         out(f"  resources  {_counted(types)}, of {len(patients)} patients")
 
     def _write_out(self) -> None:
@@ -94,10 +95,10 @@ class Screen:
         for message in failed:
             out(f"  failed     message {message.id} of {message.feed}: {message.place}: {message.reason}")
         for kind, count in Counter(f"{hold.kind}: {hold.reason}" for hold in holds).most_common():
-            out(f"  held       {kind}" + (f" ({count} times)" if count > 1 else ""))
+            out(f"  held       {kind}" + _often(count))
         for line in gaps:
             what = f"{line.gap.kind} {line.gap.code}" + (f" in {line.gap.unit}" if line.gap.unit else "")
-            out(f"  no map     {what} at {line.gap.place}, {line.count} times on {line.feed}")
+            out(f"  no map     {what} at {line.gap.place} of {line.feed}" + _often(line.count))
         if not (failed or holds or gaps):
             out("  nothing")
 
@@ -110,6 +111,10 @@ def _why_not(explained: Explanation) -> Iterable[str]:
     for rules in by_resource.values():
         if "" not in rules:
             yield next(iter(sorted(rules - {"not-a-subject"})), "not-a-subject")
+
+
+def _often(count: int) -> str:
+    return f" ({count} times)" if count > 1 else ""
 
 
 def _counted(counter: Counter[str]) -> str:

@@ -35,11 +35,10 @@ _AHEAD: Final = 256
 
 
 class FolderWatcher:
-    """Watches the folder feeds, one thread each; ``look_seconds`` lie between two looks."""
+    """Watches the folder feeds, one thread each."""
 
-    def __init__(self, feeds: Iterable[Feed], intake: Intake, clock: Clock, look_seconds: float = 1.0) -> None:
+    def __init__(self, feeds: Iterable[Feed], intake: Intake, clock: Clock) -> None:
         self._stop = threading.Event()
-        self._look_seconds = look_seconds
         self._folders = [_Folder(feed, intake, clock, self._stop) for feed in feeds if feed.kind == "folder"]
         self._threads: list[threading.Thread] = []
 
@@ -59,7 +58,7 @@ class FolderWatcher:
             thread.join()
 
     def _run(self, folder: _Folder) -> None:
-        while not self._stop.wait(self._look_seconds):
+        while not self._stop.wait(folder.feed.look_seconds):
             try:
                 folder.look()
             except OSError as error:

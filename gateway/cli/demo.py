@@ -213,9 +213,9 @@ class Demo:
 
 
 def _moved(feed: Feed, before: Path, after: Path) -> Feed:
-    """A feed of the demo listens on a free port, and below the demo's own data folder."""
+    """A feed of the demo listens on a free port, or looks often below the demo's own data folder."""
     path = str(after / Path(feed.path).relative_to(before)) if feed.path else ""
-    return replace(feed, port=0, path=path)
+    return replace(feed, port=0, path=path, look_seconds=0.1)
 
 
 def _secret_names(settings: Settings) -> list[str]:

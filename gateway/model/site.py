@@ -137,5 +137,7 @@ class Feed:
     facility: str = ""
     translated_within: float = 30.0
     """``acknowledge = "translated"``: how long the answer waits before it is AE."""
+    look_seconds: float = 1.0
+    """folder: time between two looks; a file that did not change in between is complete."""
     token_env: str = ""
     """http: environment variable that holds the bearer token a sender must show."""

@@ -135,6 +135,7 @@ class FeedTable(FileModel):
     host: str = Field("127.0.0.1", description="mllp: address to bind")
     port: int = Field(2575, ge=0, le=65535, description="mllp: port; 0 takes a free one")
     path: str = Field("", description="folder: where files arrive, relative to the data folder")
+    look_seconds: float = Field(1.0, gt=0, description="folder: a file unchanged between two looks is complete")
     tls: TlsTable | None = None
     takes: tuple[str, ...] = Field((), description="ORU^R01, or ADT for any event; empty: everything")
     versions: tuple[str, ...] = Field((), description="MSH-12 taken; empty: every version")

@@ -33,7 +33,9 @@ def watch(store, inbox):
     def watch(store=store, **feed):
         intake = Intake(store, clock)
         intake.start()
-        watcher = FolderWatcher([Feed("files", "north", "folder", path=str(inbox), **feed)], intake, clock, 0.02)
+        watcher = FolderWatcher(
+            [Feed("files", "north", "folder", path=str(inbox), look_seconds=0.02, **feed)], intake, clock
+        )
         watcher.start()
         running.extend([watcher, intake])
         return watcher

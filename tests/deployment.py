@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 
 import httpx
@@ -234,7 +235,7 @@ class Deployment:
 
     # --- what became of it
 
-    @property
+    @cached_property
     def settings(self):
         return load(self.config, self.environment)
 
@@ -276,7 +277,8 @@ class Deployment:
         (self.config / "gateway.toml").write_text(GATEWAY_TOML)
         for path in (self.config / "sites").glob("*.toml"):
             text = path.read_text()
-            path.write_text(re.sub(r"^port = \d+$", lambda _: f"port = {ports.pop()}", text, flags=re.M))
+            text = re.sub(r"^port = \d+$", lambda _: f"port = {ports.pop()}", text, flags=re.M)
+            path.write_text(text.replace('kind = "folder"', 'kind = "folder"\nlook_seconds = 0.1'))
         for id, address in self.trial_systems.addresses.items():
             path = self.config / "recipients" / f"{id}.toml"
             path.write_text(re.sub(r'^address = ".*"$', f'address = "{address}"', path.read_text(), flags=re.M))

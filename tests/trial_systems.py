@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from contextlib import contextmanager
 from pathlib import Path
 
 from fixtures.standins.fhir import FhirStandIn
@@ -50,6 +51,17 @@ class TrialSystems:
         self.stop_reading()
         for server in self._servers.values():
             server.close()
+
+    @contextmanager
+    def silent(self):
+        """Inside, the servers keep what arrives and do not answer."""
+        for server in self._servers.values():
+            server.answering.clear()
+        try:
+            yield
+        finally:
+            for server in self._servers.values():
+                server.answering.set()
 
     @property
     def received(self):

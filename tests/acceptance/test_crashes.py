@@ -19,9 +19,10 @@ def test_every_role_may_be_killed_in_the_middle(deploy, year, embedded):
         deployment.stop()
 
 
-def test_the_whole_embedded_gateway_may_be_killed_in_the_middle(deploy, year, embedded):
+def test_the_whole_embedded_gateway_may_be_killed_while_recipients_have_not_answered(deploy, year, embedded):
+    markings = [number for number, message in enumerate(year) if message.feed == "research" and not decides(message)]
     with deploy(embedded=True) as deployment:
-        play_with_kills(deployment, year, dict.fromkeys(calm_points(year, 3), "gateway"))
+        play_with_kills(deployment, year, dict.fromkeys(markings[2::3], "gateway"), while_unanswered=True)
         inside = dict.fromkeys(deployment.trial_systems.queues)  # nobody outside the process reads these
         seen = {id: held for id, held in embedded["received"].items() if id not in inside}
         assert_same_end(deployment, embedded | {"received": seen})
@@ -52,18 +53,31 @@ def test_a_killed_gateway_leaves_no_process_behind(deploy, year):
         wait_for(lambda: not processes_of(session), what="the end of the translating processes")
 
 
-def play_with_kills(deployment, year, points):
+def play_with_kills(deployment, year, points, *, while_unanswered=False):
     """Play the year; at each point kill a process while a message is on its way, and start it again."""
+    start = 0
     with ThreadPoolExecutor(1) as sender:
-        start = 0
         for point, victim in points.items():
-            deployment.play(year[start:point], settled=False)
-            sent = sender.submit(deployment.send, year[point])
-            deployment.kill(victim)
-            deployment.restart(victim)
-            sent.result()
+            deployment.play(year[start:point], settled=while_unanswered)
+            if while_unanswered:
+                crash_unanswered(deployment, year[point], victim)
+            else:
+                sent = sender.submit(deployment.send, year[point])
+                deployment.kill(victim)
+                deployment.restart(victim)
+                sent.result()
             start = point + 1
         deployment.play(year[start:])
+
+
+def crash_unanswered(deployment, message, victim):
+    """Kill a process when a recipient has taken in what the message became, and has not answered."""
+    before = deployment.trial_systems.taken
+    with deployment.trial_systems.silent():
+        deployment.send(message)
+        wait_for(lambda: deployment.trial_systems.taken != before, what="a delivery")
+        deployment.kill(victim)
+    deployment.restart(victim)
 
 
 def calm_points(year, count):
@@ -77,6 +91,8 @@ def assert_same_end(deployment, embedded):
     assert {line[:2] for line in embedded["messages"]} - {line[:2] for line in end["messages"]} == set()
     assert [line for line in end["messages"] if line[2] == "stored"] == []
     assert differences(end, embedded) == []
+    with deployment.store.begin(write=False) as tx:
+        assert [line.name for line in tx.recipient_queues() if line.dead] == []
 
 
 def unread(deployment):

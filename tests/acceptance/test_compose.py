@@ -57,6 +57,10 @@ def test_no_password_has_a_default(text):
     assert [value for value in named if not value.startswith("${")] == []
 
 
+def test_the_secrets_of_recipients_reach_the_role_that_needs_them_and_no_other(services):
+    assert [name for name, one in services.items() if "env_file" in one] == [str(Role.DELIVER)]
+
+
 def test_ports_are_published_on_loopback_only(services):
     published = [port for one in services.values() for port in one.get("ports", [])]
     assert published

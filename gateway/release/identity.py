@@ -67,6 +67,7 @@ def _cipher(root: bytes, study: str) -> Cipher[modes.ECB]:
     return Cipher(algorithms.AES256(key), modes.ECB())  # noqa: S305 - one block of a random-looking UUID, never two
 
 
+@lru_cache(maxsize=8192)
 def pseudonym(internal: str, study: str, root: bytes) -> str:
     """Return the id of a resource in a study's pseudonymous views (UUID text). Raises ``ValueError`` for no UUID.
 

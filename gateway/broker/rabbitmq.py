@@ -4,8 +4,8 @@ Two connections per program, opened when first needed: one publishes, one consum
 publisher down does not hold up acknowledgments. Declaring, counting and pinging open a connection of their own. What
 somebody deleted is declared again as soon as it is missed.
 
-A confirm is no promise for ever: RabbitMQ confirms, too, what it lost with a queue deleted at that moment. The rows in the
-database, a delivery's ``published_at`` and an event's missing receipt, bring it back.
+A confirm is no promise for ever: RabbitMQ confirms, too, what it lost with a queue deleted at that moment. The rows in
+the database, a delivery's ``published_at`` and an event's missing receipt, bring it back.
 """
 
 from __future__ import annotations
@@ -38,6 +38,13 @@ log = structlog.get_logger()
 WINDOW: Final = 1000
 """Messages published before waiting for their confirms."""
 
+AFTER_DELETION: Final = 1.0
+"""Seconds before a deleted queue is declared again.
+
+RabbitMQ 3.10 carries a consumer over to a quorum queue that comes back before the consumer was told of the deletion,
+and then hands it nothing: it takes the new queue's first messages for ones it had.
+"""
+
 _INEQUIVALENT: Final = 406
 
 
@@ -45,13 +52,24 @@ class RabbitBroker:
     """``gateway.ports.Broker`` on a RabbitMQ server.
 
     ``url``: ``amqp://`` or ``amqps://`` with pika's query parameters (``heartbeat``, ``ssl_options`` …).
+    ``confirm_within``: seconds until an unconfirmed message counts as lost. ``idle``: seconds without a message after
+    which a consumer begins anew, in case the server forgot it.
     """
 
-    def __init__(self, url: str, *, prefix: str = "", delivery_limit: int = 20, confirm_within: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = "",
+        delivery_limit: int = 20,
+        confirm_within: float = 30.0,
+        idle: float = 60.0,
+    ) -> None:
         logging.getLogger("pika").setLevel(logging.CRITICAL)  # its errors are ours to tell, once
         self.names = Names(prefix)
         self._parameters = _parameters(url)
         self._delivery_limit = delivery_limit
+        self._idle = idle
         self._queues: dict[str, Queue] = {}
         self._declaring = threading.Lock()
         self._publishing = Link(self._parameters, "publish")
@@ -128,7 +146,11 @@ class RabbitBroker:
         results: list[Exception | None] = []
         for start in range(0, len(outgoing), WINDOW):
             results += self._publisher.send(outgoing[start : start + WINDOW])
-        missed = [index for index, error in enumerate(results) if isinstance(error, Unroutable)]
+        missed = [
+            index
+            for index, error in enumerate(results)
+            if isinstance(error, Unroutable) and self._is_declared(outgoing[index])
+        ]
         if missed and self._declare_again():
             for index, error in zip(missed, self._publisher.send([outgoing[one] for one in missed]), strict=True):
                 results[index] = error
@@ -142,7 +164,7 @@ class RabbitBroker:
             subscription = Subscription(self._consuming, self.names.queue(queue), prefetch)
             try:
                 subscription.open()
-                _drain(subscription, take, stop)
+                _drain(subscription, take, stop, self._idle)
                 failures = 0
             except Unroutable:
                 failures += 1
@@ -153,11 +175,18 @@ class RabbitBroker:
                 subscription.close()
             _pause(pause_before(failures), stop)
 
+    def _is_declared(self, one: Outgoing) -> bool:
+        """Whether this program declared the queue a message is for."""
+        if one.exchange:
+            return f"recipient.{one.routing_key.partition('.')[0]}" in self._queues
+        return any(self.names.queue(name) == one.routing_key for name in self._queues)
+
     def _declare_again(self) -> bool:
         """Declare what this program declared before; say whether that could help."""
+        if not self._queues:
+            return False
+        time.sleep(AFTER_DELETION)
         with self._declaring:
-            if not self._queues:
-                return False
             try:
                 self._declare()
             except BrokerError as error:
@@ -211,11 +240,14 @@ def _parameters(url: str) -> pika.URLParameters:
     return parameters
 
 
-def _drain(subscription: Subscription, take: Callable[[Received], None], stop: Callable[[], bool]) -> None:
-    while not stop():
+def _drain(subscription: Subscription, take: Callable[[Received], None], stop: Callable[[], bool], idle: float) -> None:
+    """Handle what comes until ``stop()``, or until nothing has come for a while."""
+    heard = time.monotonic()
+    while not stop() and time.monotonic() - heard < idle:
         received = subscription.next(POLL)
         if received is None:
             continue
+        heard = time.monotonic()
         try:
             take(received)
         except UnicodeDecodeError:

@@ -14,7 +14,7 @@ from adapters.hospital.framing import BlockReader, frame
 from adapters.hospital.mllp import MllpListener
 from gateway.errors import StoreUnavailable
 from gateway.model.keys import Keys
-from gateway.model.message import MessageState
+from gateway.model.message import Became, MessageState
 from gateway.ports import MessageFilter
 from gateway.services.metrics import Metrics
 from gateway.services.receive import Intake
@@ -143,7 +143,7 @@ def settle(store, state, *, place="", reason="", count=1):
             found = transaction.messages.find(MessageFilter(state=MessageState.STORED))
             if len(found) >= count:
                 for one in found:
-                    transaction.messages.settle(one.id, state, clock(), place=place, reason=reason)
+                    transaction.messages.settle([Became(one.id, state, place=place, reason=reason)], clock())
                 return [one.id for one in found]
         time.sleep(0.01)
     raise AssertionError("nothing was stored")

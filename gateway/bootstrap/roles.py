@@ -16,6 +16,7 @@ import structlog
 from gateway.bootstrap.loop import Loop
 from gateway.bootstrap.parts import handles, keys_of, open_broker, open_store, policy_of, translator_factory, utc_now
 from gateway.errors import BrokerUnavailable, GatewayError
+from gateway.model.message import Became
 from gateway.model.recipient import Recipient
 from gateway.ports import Broker, RecipientAdapter, Store
 from gateway.services.metrics import Metrics
@@ -52,6 +53,12 @@ class Closing:
         self.stop = close
 
 
+def _owner(settings: Settings) -> str:
+    """Return the name of this process in leases: where it stays the same, a restart takes back what it had."""
+    alone = "embedded" if settings.database_url.startswith("sqlite") else f"{socket.gethostname()}-{os.getpid()}"
+    return os.environ.get("GATEWAY_INSTANCE") or alone
+
+
 class Gateway:
     """The roles of one process, from settings. ``start`` returns when everything listens; ``stop`` drains.
 
@@ -68,7 +75,7 @@ class Gateway:
         self.broker: Broker = open_broker(settings)
         self.metrics = Metrics()
         self.addresses: dict[str, str] = {}
-        self.owner = os.environ.get("GATEWAY_INSTANCE") or f"{socket.gethostname()}-{os.getpid()}"
+        self.owner = _owner(settings)
         self._parts: list[Part] = []
         self._answering = threading.Event()
 
@@ -208,11 +215,13 @@ class Gateway:
         self._parts.append(Closing(pool.close))
         self._parts.append(Loop("translate", lambda stop: self.broker.consume("translate", translate.wake, stop)))
 
-    def _settled(self, messages: Sequence[int]) -> None:
+    def _settled(self, settled: Sequence[tuple[str, Became]]) -> None:
+        """After a commit: deliveries may be due, and a sender may wait for its application acknowledgment."""
         self.broker.nudge("relay")
-        if "intake" in self.__dict__:
-            for message in messages:
-                self.intake.settled(message)
+        for feed, became in settled:
+            self.metrics.translated.labels(feed, str(became.state)).inc()
+            if "intake" in self.__dict__:
+                self.intake.settled(became.message)
 
     def _start_relay(self) -> None:
         from gateway.services.receipts import record_receipts

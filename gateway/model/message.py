@@ -84,3 +84,13 @@ class Message:
     reason: str = ""
     place: str = ""
     settled_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Became:
+    """What became of a stored message: its new state, and for a person the place and the reason."""
+
+    message: int
+    state: MessageState
+    place: str = ""
+    reason: str = ""

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from gateway.model.delivery import Attempt, Delivery, ManifestEntry, View
-from gateway.model.message import Message, MessageState
+from gateway.model.message import Became, Message
 from gateway.model.resource import Clock as ElementClock
 from gateway.model.resource import ResourceVersion
 from gateway.model.site import CodeMapEntry
@@ -27,8 +27,8 @@ class Messages(Protocol):
     def find(self, wanted: MessageFilter) -> list[Message]:
         """Return messages newest first, with ``raw`` and ``acknowledgment`` empty."""
 
-    def settle(self, message: int, state: MessageState, at: datetime, *, place: str = "", reason: str = "") -> None:
-        """Record what became of a message."""
+    def settle(self, results: Sequence[Became], at: datetime) -> None:
+        """Record what became of messages, in one round trip."""
 
     def restore(self, messages: Iterable[int]) -> int:
         """Put messages back to ``stored`` so that they are translated again; return how many."""

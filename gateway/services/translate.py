@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from gateway.errors import StaleClaim, VersionConflict
-from gateway.model.message import Message, MessageState
+from gateway.model.message import Became, Message, MessageState
 from gateway.model.resource import ResourceVersion
 from gateway.model.site import CodeMapEntry
 from gateway.model.translation import Translation
@@ -69,7 +69,7 @@ class Translate:
         clock: Clock,
         owner: str,
         limits: Limits | None = None,
-        on_settled: Callable[[Sequence[int]], None] = lambda _messages: None,
+        on_settled: Callable[[Sequence[tuple[str, Became]]], None] = lambda _settled: None,
     ) -> None:
         self._store = store
         self._pool = pool
@@ -119,19 +119,23 @@ class Translate:
     def _settle(self, claims: Sequence[LaneClaim], messages: Sequence[Message]) -> int:
         translations = self._pool.translate(messages)
         pairs = list(zip(messages, translations, strict=True))
+        settled: list[tuple[str, Became]] = []
         try:
             for attempt in again():
                 with attempt:
-                    self._write(claims, pairs)
+                    settled = self._write(claims, pairs)
         except StaleClaim:
             log.warning("another worker has taken the lanes over", lanes=[claim.lane for claim in claims])
             return 0
-        for message, translation in pairs:
-            _tell(message, translation)
-        self._on_settled([message.id for message in messages])
+        for feed, became in settled:
+            _tell(feed, became)
+        self._on_settled(settled)
         return len(pairs)
 
-    def _write(self, claims: Sequence[LaneClaim], pairs: Sequence[tuple[Message, Translation]]) -> None:
+    def _write(
+        self, claims: Sequence[LaneClaim], pairs: Sequence[tuple[Message, Translation]]
+    ) -> list[tuple[str, Became]]:
+        """Write one batch; return feed and fate of each message."""
         now = self._clock()
         with self._store.begin() as tx:
             batch = Batch(tx, now)
@@ -139,40 +143,38 @@ class Translate:
             for message, translation in pairs:
                 batch.apply(message, translation)
             changed = batch.flush()
+            settled = [(message.feed, _became(batch, message, translation)) for message, translation in pairs]
+            _note(tx, [became for _, became in settled], now)
             for message, translation in pairs:
-                _note(tx, batch, message, translation)
+                if translation.gaps:
+                    tx.worklist.record_gaps(message.feed, message.id, translation.gaps, now)
             self._planner(tx, changed)
             tx.lanes.confirm(claims, now)
+        return settled
 
 
-def _note(tx: Transaction, batch: Batch, message: Message, translation: Translation) -> None:
-    """Write what a person may ask about the message: its state, its gaps, one line of the audit trail."""
-    state, place, reason = _verdict(batch, message, translation)
-    tx.messages.settle(message.id, state, batch.now, place=place, reason=reason)
-    if translation.gaps:
-        tx.worklist.record_gaps(message.feed, message.id, translation.gaps, batch.now)
-    subject = f"message/{message.id}"
-    tx.audit.write([AuditEvent(batch.now, str(state), "translate", subject, f"{place} {reason}".strip())])
+def _note(tx: Transaction, results: Sequence[Became], now: datetime) -> None:
+    """Write what a person may ask about these messages: their state, and a line each of the audit trail."""
+    tx.messages.settle(results, now)
+    tx.audit.write(
+        AuditEvent(now, str(each.state), "translate", f"message/{each.message}", f"{each.place} {each.reason}".strip())
+        for each in results
+    )
 
 
-def _verdict(batch: Batch, message: Message, translation: Translation) -> tuple[MessageState, str, str]:
+def _became(batch: Batch, message: Message, translation: Translation) -> Became:
     failure = translation.failure or batch.failures.get(message.id)
     if failure:
-        return MessageState.FAILED, failure.place, failure.what
+        return Became(message.id, MessageState.FAILED, failure.place, failure.what)
     if not translation.handled:
-        return MessageState.UNHANDLED, "MSH-9", "this event is not translated"
+        return Became(message.id, MessageState.UNHANDLED, "MSH-9", "this event is not translated")
     findings = "; ".join(f"{finding.place}: {finding.what}" for finding in translation.findings)
-    return MessageState.TRANSLATED, "", findings
+    return Became(message.id, MessageState.TRANSLATED, "", findings)
 
 
-def _tell(message: Message, translation: Translation) -> None:
-    if translation.failure:
-        log.warning(
-            "message failed",
-            message=message.id,
-            feed=message.feed,
-            place=translation.failure.place,
-            what=translation.failure.what,
-        )
+def _tell(feed: str, became: Became) -> None:
+    """Log one message's fate under its id."""
+    if became.state is MessageState.FAILED:
+        log.warning("message failed", message=became.message, feed=feed, place=became.place, what=became.reason)
     else:
-        log.debug("message translated", message=message.id, feed=message.feed, resources=len(translation.statements))
+        log.debug("message translated", message=became.message, feed=feed, state=str(became.state))

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, TextClause, bindparam, select, text, union_all, update
 
-from gateway.model.message import Message, MessageState
+from gateway.model.message import Became, Message, MessageState
 from gateway.ports import LaneClaim, MessageFilter
 from gateway.store.backend import Unit, chunks
 from gateway.store.schema import IS_OTHER, IS_STORED, gap_messages, messages
@@ -71,10 +71,20 @@ class SqlMessages:
             query = query.where(condition)
         return [_message(row) for row in self._connection.execute(query)]
 
-    def settle(self, message: int, state: MessageState, at: datetime, *, place: str = "", reason: str = "") -> None:
-        """Record what became of a message."""
-        values = {"id_": message, "state_": state.value, "settled_at_": at, "place_": place, "reason_": reason}
-        self._connection.execute(_SETTLE, values)
+    def settle(self, results: Sequence[Became], at: datetime) -> None:
+        """Record what became of messages, in one round trip."""
+        values = [
+            {
+                "id_": one.message,
+                "state_": one.state.value,
+                "settled_at_": at,
+                "place_": one.place,
+                "reason_": one.reason,
+            }
+            for one in results
+        ]
+        if values:
+            self._connection.execute(_SETTLE, values)
 
     def restore(self, messages: Iterable[int]) -> int:
         """Put messages back to ``stored`` so that they are translated again; return how many."""

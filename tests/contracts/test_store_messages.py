@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import pytest
 
 from gateway.errors import StaleClaim
-from gateway.model.message import MessageState
+from gateway.model.message import Became, MessageState
 from gateway.model.translation import Gap
 from gateway.ports import LaneClaim, MessageFilter
 from tests.contracts.stores import DAY, MINUTE, NOW, SECOND, incoming
@@ -41,7 +41,7 @@ def test_a_worker_gets_the_oldest_messages_of_its_lanes_in_order(store):
 def test_a_settled_message_no_longer_waits(store):
     first, second = receive(store, 3, 3)
     with store.begin() as tx:
-        tx.messages.settle(first, MessageState.FAILED, NOW, place="OBX-5", reason="not a number")
+        tx.messages.settle([Became(first, MessageState.FAILED, place="OBX-5", reason="not a number")], NOW)
         assert [message.id for message in tx.messages.waiting([LaneClaim(3, 1)], 10)] == [second]
         settled = tx.messages.get(first)
     assert (settled.state, settled.place, settled.reason) == (MessageState.FAILED, "OBX-5", "not a number")
@@ -51,8 +51,8 @@ def test_a_settled_message_no_longer_waits(store):
 def test_restored_messages_wait_again(store):
     first, second, _ = receive(store, 3, 3, 3)
     with store.begin() as tx:
-        tx.messages.settle(first, MessageState.TRANSLATED, NOW)
-        tx.messages.settle(second, MessageState.FAILED, NOW, place="PID-3", reason="empty")
+        tx.messages.settle([Became(first, MessageState.TRANSLATED)], NOW)
+        tx.messages.settle([Became(second, MessageState.FAILED, place="PID-3", reason="empty")], NOW)
         assert tx.messages.restore([first, second, 999]) == 2
         back = tx.messages.get(second)
     assert (back.state, back.place, back.reason, back.settled_at) == (MessageState.STORED, "", "", None)
@@ -67,7 +67,7 @@ def test_messages_are_found_newest_first_by_what_is_asked(store):
     a, b = receive(store, 1, 2)
     (c,) = receive(store, 1, feed="adt", received_at=NOW + DAY)
     with store.begin() as tx:
-        tx.messages.settle(b, MessageState.FAILED, NOW)
+        tx.messages.settle([Became(b, MessageState.FAILED)], NOW)
 
     assert ids_of(store, MessageFilter()) == [c, b, a]
     assert ids_of(store, MessageFilter(feed="lab")) == [b, a]
@@ -125,7 +125,7 @@ def test_a_worker_given_up_for_dead_cannot_write(store):
 
     def finish():
         with store.begin() as tx:
-            tx.messages.settle(1, MessageState.TRANSLATED, NOW)
+            tx.messages.settle([Became(1, MessageState.TRANSLATED)], NOW)
             tx.lanes.confirm(mine, NOW + 2 * MINUTE)
 
     with pytest.raises(StaleClaim):
@@ -182,7 +182,7 @@ def test_what_waits_is_counted_per_feed(store):
     receive(store, 3, feed="adt", received_at=NOW - DAY)
     first = ids_of(store, MessageFilter(feed="lab"))[0]
     with store.begin() as tx:
-        tx.messages.settle(first, MessageState.TRANSLATED, NOW)
+        tx.messages.settle([Became(first, MessageState.TRANSLATED)], NOW)
         assert [(line.name, line.waiting, line.oldest) for line in tx.feed_queues()] == [
             ("adt", 1, NOW - DAY),
             ("lab", 1, NOW),

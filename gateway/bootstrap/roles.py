@@ -19,6 +19,7 @@ from gateway.errors import BrokerUnavailable, GatewayError
 from gateway.model.message import Became
 from gateway.model.recipient import Recipient
 from gateway.ports import Broker, RecipientAdapter, Store
+from gateway.services.heartbeat import Heartbeat
 from gateway.services.metrics import Metrics
 from gateway.services.plan import Planner, replan
 from gateway.services.prepare import StudyResources, prepare
@@ -90,6 +91,9 @@ class Gateway:
                 start()
         if Role.API not in self.roles and self.settings.gateway.probes.port is not None:
             self._serve_http(self.settings.gateway.probes.host, self.settings.gateway.probes.port, None)
+        heartbeat = Heartbeat(self.store, self.owner, sorted(self.roles), utc_now)
+        self._parts.append(Loop("heartbeat", heartbeat.run))
+        self._parts.append(Closing(heartbeat.end))
         log.info("the gateway is running", roles=sorted(self.roles), **self.addresses)
 
     def stop(self) -> None:

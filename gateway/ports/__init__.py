@@ -7,9 +7,20 @@ same contract test (``tests/contracts``).
 
 from gateway.ports.broker import Broker, Event
 from gateway.ports.edges import Clock, Packager, RecipientAdapter, Translator
-from gateway.ports.rows import AuditEvent, Breaker, GapLine, Hold, LaneClaim, MessageFilter, QueueLine
+from gateway.ports.rows import AuditEvent, Breaker, GapLine, Hold, LaneClaim, MessageFilter, Process, QueueLine
 from gateway.ports.store import Store, Transaction
-from gateway.ports.tables import Audit, Breakers, CodeMaps, Deliveries, Lanes, Messages, Outbox, Resources, WorkList
+from gateway.ports.tables import (
+    Audit,
+    Breakers,
+    CodeMaps,
+    Deliveries,
+    Lanes,
+    Messages,
+    Outbox,
+    Processes,
+    Resources,
+    WorkList,
+)
 
 __all__ = [
     "Audit",
@@ -29,6 +40,8 @@ __all__ = [
     "Messages",
     "Outbox",
     "Packager",
+    "Process",
+    "Processes",
     "QueueLine",
     "RecipientAdapter",
     "Resources",

@@ -81,6 +81,16 @@ class AuditEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Process:
+    """A running process of the gateway: its name in leases, its roles, when it began and was last heard of (UTC)."""
+
+    owner: str
+    roles: tuple[str, ...]
+    began_at: datetime
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Breaker:
     """A recipient's circuit. ``open_until`` None: closed."""
 

@@ -8,7 +8,18 @@ from typing import Protocol
 
 from gateway.model.message import Incoming, Stored
 from gateway.ports.rows import QueueLine
-from gateway.ports.tables import Audit, Breakers, CodeMaps, Deliveries, Lanes, Messages, Outbox, Resources, WorkList
+from gateway.ports.tables import (
+    Audit,
+    Breakers,
+    CodeMaps,
+    Deliveries,
+    Lanes,
+    Messages,
+    Outbox,
+    Processes,
+    Resources,
+    WorkList,
+)
 
 
 class Transaction(Protocol):
@@ -23,6 +34,7 @@ class Transaction(Protocol):
     audit: Audit
     outbox: Outbox
     breakers: Breakers
+    processes: Processes
 
     def feed_queues(self) -> list[QueueLine]:
         """Return what waits per feed."""

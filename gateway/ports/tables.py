@@ -12,7 +12,7 @@ from gateway.model.resource import Clock as ElementClock
 from gateway.model.resource import ResourceVersion
 from gateway.model.site import CodeMapEntry
 from gateway.model.translation import Gap, PatientKey
-from gateway.ports.rows import AuditEvent, Breaker, GapLine, Hold, LaneClaim, MessageFilter
+from gateway.ports.rows import AuditEvent, Breaker, GapLine, Hold, LaneClaim, MessageFilter, Process
 
 
 class Messages(Protocol):
@@ -242,6 +242,19 @@ class Outbox(Protocol):
 
     def prune(self, recipient: str, before: datetime) -> int:
         """Forget what is older than the recipient's ``keep``; return how many."""
+
+
+class Processes(Protocol):
+    """Which processes run."""
+
+    def beat(self, process: Process) -> None:
+        """Say that a process runs."""
+
+    def leave(self, owner: str) -> None:
+        """Say that it has ended."""
+
+    def list_all(self) -> list[Process]:
+        """Return every process that has not said it ended, by name."""
 
 
 class Breakers(Protocol):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from gateway.ports import Store
+from gateway.ports import Process, Store
+
+SILENT_SECONDS: Final = 30.0
+"""A process not heard of for longer is reported; it says that it runs every 10 s."""
 
 
 def status_lines(store: Store, feeds: Iterable[str], recipients: Iterable[str], now: datetime) -> list[dict[str, Any]]:
@@ -16,7 +19,8 @@ def status_lines(store: Store, feeds: Iterable[str], recipients: Iterable[str], 
         by_recipient = {line.name: line for line in tx.recipient_queues()}
         circuits = {recipient: tx.breakers.get(recipient) for recipient in recipients}
         failed = tx.worklist.holds()
-    lines = []
+        running = tx.processes.list_all()
+    lines = [_process(process, now) for process in running]
     for kind, names, queues in (("feed", feeds, by_feed), ("recipient", circuits, by_recipient)):
         for name in names:
             line = queues.get(name)
@@ -28,13 +32,27 @@ def status_lines(store: Store, feeds: Iterable[str], recipients: Iterable[str], 
                     "waiting": line.waiting if line else 0,
                     "oldest": line.oldest if line else None,
                     "dead": line.dead if line else 0,
-                    "circuit": _circuit(circuit.open_until, circuit.reason, now) if circuit else "",
+                    "state": _circuit(circuit.open_until, circuit.reason, now) if circuit else "",
                 }
             )
     lines.append(
-        {"kind": "holds", "name": "for a person", "waiting": len(failed), "oldest": None, "dead": 0, "circuit": ""}
+        {"kind": "holds", "name": "for a person", "waiting": len(failed), "oldest": None, "dead": 0, "state": ""}
     )
     return lines
+
+
+def _process(process: Process, now: datetime) -> dict[str, Any]:
+    """One line for a process; ``oldest`` is since when it runs, ``state`` says when it was last heard of."""
+    silent = (now - process.seen_at).total_seconds()
+    state = "running" if silent < SILENT_SECONDS else f"not heard of for {silent:.0f} s"
+    return {
+        "kind": "process",
+        "name": f"{process.owner}: {' '.join(process.roles)}",
+        "waiting": 0,
+        "oldest": process.began_at,
+        "dead": 0,
+        "state": state,
+    }
 
 
 def _circuit(open_until: datetime | None, reason: str, now: datetime) -> str:

@@ -7,9 +7,19 @@ from datetime import datetime
 
 from sqlalchemy import func, select, text
 
-from gateway.ports import AuditEvent, Breaker, QueueLine
+from gateway.ports import AuditEvent, Breaker, Process, QueueLine
 from gateway.store.backend import Unit, replacing
-from gateway.store.schema import IS_DEAD, IS_DUE, IS_SENDING, IS_STORED, audit, breakers, deliveries, messages
+from gateway.store.schema import (
+    IS_DEAD,
+    IS_DUE,
+    IS_SENDING,
+    IS_STORED,
+    audit,
+    breakers,
+    deliveries,
+    messages,
+    processes,
+)
 
 _A = audit.c
 _B = breakers.c
@@ -86,6 +96,33 @@ class SqlBreakers:
             "reason": breaker.reason,
         }
         self._connection.execute(replacing(self._unit.backend.insert, breakers, "recipient"), row)
+
+
+class SqlProcesses:
+    """Which processes run."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+        self._connection = unit.connection
+
+    def beat(self, process: Process) -> None:
+        """Say that a process runs."""
+        row = {
+            "owner": process.owner,
+            "roles": " ".join(process.roles),
+            "began_at": process.began_at,
+            "seen_at": process.seen_at,
+        }
+        self._connection.execute(replacing(self._unit.backend.insert, processes, "owner"), row)
+
+    def leave(self, owner: str) -> None:
+        """Say that it has ended."""
+        self._connection.execute(processes.delete().where(processes.c.owner == owner))
+
+    def list_all(self) -> list[Process]:
+        """Return every process that has not said it ended, by name."""
+        found = self._connection.execute(select(processes).order_by(processes.c.owner))
+        return [Process(row.owner, tuple(row.roles.split()), row.began_at, row.seen_at) for row in found]
 
 
 def feed_queues(unit: Unit) -> list[QueueLine]:

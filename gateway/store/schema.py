@@ -280,6 +280,15 @@ breakers = Table(
     Column("reason", Line, nullable=False),
 )
 
+processes = Table(
+    "processes",
+    metadata,
+    Column("owner", Key, primary_key=True),
+    Column("roles", Line, nullable=False),
+    Column("began_at", Moment, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+)
+
 outbox = Table(
     "outbox",
     metadata,

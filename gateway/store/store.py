@@ -41,6 +41,7 @@ class SqlTransaction:
         self.audit: ports.Audit = operations.SqlAudit(unit)
         self.outbox: ports.Outbox = SqlOutbox(unit)
         self.breakers: ports.Breakers = operations.SqlBreakers(unit)
+        self.processes: ports.Processes = operations.SqlProcesses(unit)
 
     def feed_queues(self) -> list[QueueLine]:
         """Return what waits per feed."""

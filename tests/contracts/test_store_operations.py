@@ -8,7 +8,7 @@ import pytest
 
 from gateway.model.site import CodeMapEntry
 from gateway.model.translation import Gap
-from gateway.ports import AuditEvent, Breaker, Hold
+from gateway.ports import AuditEvent, Breaker, Hold, Process
 from tests.contracts.stores import DAY, MINUTE, NOW, SECOND
 
 HGB = Gap("code", "OBX-3", "HGB", system="L", unit="g/dl", text="Haemoglobin")
@@ -194,3 +194,17 @@ def test_a_circuit_is_closed_until_written(store):
         assert tx.breakers.get("edc") == opened
         tx.breakers.set(Breaker("edc"))
         assert tx.breakers.get("edc") == Breaker("edc")
+
+
+def test_a_process_is_listed_from_its_first_beat_until_it_leaves(store):
+    with store.begin() as tx:
+        tx.processes.beat(Process("host-1", ("listen", "translate"), NOW, NOW))
+        tx.processes.beat(Process("host-2", ("deliver",), NOW, NOW))
+    with store.begin() as tx:
+        tx.processes.beat(Process("host-1", ("listen", "translate"), NOW, NOW + 10 * SECOND))
+        tx.processes.leave("host-2")
+
+    with store.begin(write=False) as tx:
+        (running,) = tx.processes.list_all()
+    assert (running.owner, running.roles) == ("host-1", ("listen", "translate"))
+    assert running.seen_at == NOW + 10 * SECOND

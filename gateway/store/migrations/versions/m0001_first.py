@@ -42,6 +42,7 @@ def upgrade() -> None:
         _code_map_changes,
         _code_map,
         _breakers,
+        _processes,
         _outbox,
         _patient_keys,
         _patient_links,
@@ -347,6 +348,17 @@ def _breakers() -> None:
         sa.Column("open_until", Moment()),
         sa.Column("reason", Line(), nullable=False),
         sa.PrimaryKeyConstraint("recipient", name="breakers_pkey"),
+    )
+
+
+def _processes() -> None:
+    op.create_table(
+        "processes",
+        sa.Column("owner", Key(), nullable=False),
+        sa.Column("roles", Line(), nullable=False),
+        sa.Column("began_at", Moment(), nullable=False),
+        sa.Column("seen_at", Moment(), nullable=False),
+        sa.PrimaryKeyConstraint("owner", name="processes_pkey"),
     )
 
 

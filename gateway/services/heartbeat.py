@@ -1,0 +1,36 @@
+"""Saying that a process runs, so that ``gateway status`` can list the roles."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from gateway.ports import Clock, Process, Store
+
+EVERY_SECONDS: Final = 10.0
+
+
+class Heartbeat:
+    """Says every 10 s that a process runs, and at the end that it has ended. ``run`` it in a thread."""
+
+    def __init__(self, store: Store, owner: str, roles: Sequence[str], clock: Clock) -> None:
+        self._store = store
+        self._owner = owner
+        self._roles = tuple(roles)
+        self._clock = clock
+        self._began = clock()
+        self._ends = threading.Event()
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Beat until ``stop()`` or ``end``. Raises ``StoreUnavailable``; it may be run again."""
+        while not (stop() or self._ends.is_set()):
+            with self._store.begin() as tx:
+                tx.processes.beat(Process(self._owner, self._roles, self._began, self._clock()))
+            self._ends.wait(EVERY_SECONDS)
+        with self._store.begin() as tx:
+            tx.processes.leave(self._owner)
+
+    def end(self) -> None:
+        """Wake ``run`` so that it ends now."""
+        self._ends.set()

@@ -25,12 +25,18 @@ from gateway.services.places import TYPES, placed, speaks_of_places
 
 
 class Batch:
-    """One transaction's worth of translations. ``failures`` maps message id -> why its result could not be stored."""
+    """One transaction's worth of translations.
+
+    ``failures`` maps message id -> why its result could not be stored; ``lost`` are patients from whom a resource was
+    taken, because a later message says that it is another's.
+    """
 
     def __init__(self, tx: Transaction, now: datetime) -> None:
         self.now = now
         self.failures: dict[int, Failure] = {}
+        self.lost: set[str] = set()
         self._tx = tx
+        self._locked: set[str] = set()
         self._heads: dict[str, ResourceVersion] = {}
         self._canonical: dict[str, str] = {}
         self._pending: list[ResourceVersion] = []
@@ -43,10 +49,23 @@ class Batch:
         links = [link for translation in translations for link in translation.links]
         patients = {statement.patient for statement in statements if statement.patient}
         patients |= {patient for link in links for patient in (link.old, link.survivor)}
-        known = self._tx.resources.canonical(patients)
-        self._tx.resources.lock_patients(patients | set(known.values()))
-        self._canonical = self._tx.resources.canonical(patients)
-        self._heads = self._tx.resources.heads({statement.id for statement in statements})
+        ids = {statement.id for statement in statements}
+        self._lock(patients)
+        self._heads = self._tx.resources.heads(ids)
+        if owners := {head.patient for head in self._heads.values() if head.patient} - self._locked:
+            self._lock(owners)
+            self._heads = self._tx.resources.heads(ids)
+
+    def _lock(self, patients: set[str]) -> None:
+        """Lock patients and those they were merged into, again when somebody merged one while this waited."""
+        while True:
+            known = self._tx.resources.canonical(patients)
+            self._canonical |= known
+            missing = patients.union(known.values()) - self._locked
+            if not missing:
+                return
+            self._tx.resources.lock_patients(missing)
+            self._locked |= missing
 
     def apply(self, message: Message, translation: Translation) -> None:
         """Merge what one message says. A result that is not valid FHIR fails the message and writes nothing of it."""
@@ -67,6 +86,9 @@ class Batch:
     def flush(self) -> list[ResourceVersion]:
         """Write what is pending and return every version this batch wrote, with its change number."""
         if self._pending:
+            if any(not version.patient and version.version > 1 for version in self._pending):
+                # Who holds a shared resource is owed its correction: these are numbered in the order of commits, too.
+                self._tx.resources.lock_patients(("",))
             written = self._tx.resources.append(self._pending)
             self._heads.update((version.id, version) for version in written)
             self._written += written
@@ -126,6 +148,9 @@ class Batch:
         )
 
     def _take(self, version: ResourceVersion, merged: Merged) -> None:
+        before = self._heads.get(version.id)
+        if before is not None and before.patient and before.patient != version.patient:
+            self.lost.add(before.patient)
         if merged.changed:
             self._pending.append(version)
         elif version.change:

@@ -108,9 +108,13 @@ def translate_one(translator: Translator, work: Work) -> Translation:
     try:
         return translator.translate(*work)
     except Exception as error:  # noqa: BLE001 - a defect met by one message must not stop the feed
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        what = f"defect in the gateway: {type(error).__name__} in {frame.name}, line {frame.lineno}"
-        return Translation(failure=Failure("message", what))
+        return Translation(failure=defect(error))
+
+
+def defect(error: Exception) -> Failure:
+    """Return the failure that an error of ours is to the message that met it: where, never a value."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return Failure("message", f"defect in the gateway: {type(error).__name__} in {frame.name}, line {frame.lineno}")
 
 
 def _work(message: Message) -> Work:

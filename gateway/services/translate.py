@@ -8,21 +8,22 @@ the next worker translates the same messages to the same ids.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
-from gateway.errors import StaleClaim, VersionConflict
+from gateway.errors import KeysMissing, SchemaMismatch, StaleClaim, StoreUnavailable, VersionConflict
 from gateway.model.message import Became, Message, MessageState
 from gateway.model.resource import ResourceVersion
 from gateway.model.site import CodeMapEntry
 from gateway.model.translation import Translation
 from gateway.ports import AuditEvent, Clock, LaneClaim, Store, Transaction
 from gateway.services.apply import Batch
+from gateway.services.pool import defect
 
 log = structlog.get_logger()
 
@@ -43,8 +44,16 @@ def again() -> Retrying:
     return Retrying(retry=retried, stop=stop_after_attempt(8), wait=wait_random(0, 0.05), reraise=True)
 
 
-Planner = Callable[[Transaction, Sequence[ResourceVersion]], object]
-"""Notes in the same transaction which views the new versions concern (``gateway.services.plan``)."""
+class Planner(Protocol):
+    """Notes in the same transaction which views the new versions concern (``gateway.services.plan``)."""
+
+    def __call__(self, tx: Transaction, changed: Sequence[ResourceVersion], *, lost: Iterable[str] = ()) -> object:
+        """Plan these changes. ``lost``: patients from whom resources were taken."""
+
+
+_Pair = tuple[Message, Translation]
+_NOT_THE_MESSAGE: Final = (StoreUnavailable, StaleClaim, VersionConflict, SchemaMismatch, KeysMissing)
+"""Errors that every message would meet: the batch is translated again later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +128,8 @@ class Translate:
     def _settle(self, claims: Sequence[LaneClaim], messages: Sequence[Message]) -> int:
         translations = self._pool.translate(messages)
         pairs = list(zip(messages, translations, strict=True))
-        settled: list[tuple[str, Became]] = []
         try:
-            for attempt in again():
-                with attempt:
-                    settled = self._write(claims, pairs)
+            settled = self._store_all(claims, pairs)
         except StaleClaim:
             log.warning("another worker has taken the lanes over", lanes=[claim.lane for claim in claims])
             return 0
@@ -132,9 +138,26 @@ class Translate:
         self._on_settled(settled)
         return len(pairs)
 
-    def _write(
-        self, claims: Sequence[LaneClaim], pairs: Sequence[tuple[Message, Translation]]
-    ) -> list[tuple[str, Became]]:
+    def _store_all(self, claims: Sequence[LaneClaim], pairs: Sequence[_Pair]) -> list[tuple[str, Became]]:
+        """Write a batch; one message that cannot be written fails alone, so that it does not hold its lane."""
+        try:
+            return self._attempt(claims, pairs)
+        except _NOT_THE_MESSAGE:
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever it is, it must not stop the feed; the failure says where)
+            if len(pairs) > 1:
+                return [each for pair in pairs for each in self._store_all(claims, [pair])]
+            message = pairs[0][0]
+            return self._attempt(claims, [(message, Translation(failure=defect(error)))])
+
+    def _attempt(self, claims: Sequence[LaneClaim], pairs: Sequence[_Pair]) -> list[tuple[str, Became]]:
+        settled: list[tuple[str, Became]] = []
+        for attempt in again():
+            with attempt:
+                settled = self._write(claims, pairs)
+        return settled
+
+    def _write(self, claims: Sequence[LaneClaim], pairs: Sequence[_Pair]) -> list[tuple[str, Became]]:
         """Write one batch; return feed and fate of each message."""
         now = self._clock()
         with self._store.begin() as tx:
@@ -148,7 +171,7 @@ class Translate:
             for message, translation in pairs:
                 if translation.gaps:
                     tx.worklist.record_gaps(message.feed, message.id, translation.gaps, now)
-            self._planner(tx, changed)
+            self._planner(tx, changed, lost=batch.lost)
             tx.lanes.confirm(claims, now)
         return settled
 

@@ -19,12 +19,12 @@ import httpx
 
 from adapters.hospital.client import Target, send
 from gateway.cli.demo import decides
-from gateway.ports import MessageFilter
 from gateway.settings import load, read_keys
 from gateway.store import create_store
 from tests.contracts.waiting import wait_for
+from tests.ends import end_of
 from tests.servers.rabbitmq import free_ports
-from tests.story import KEYS, normalised, state_of
+from tests.story import KEYS
 from tests.trial_systems import SECRET, TrialSystems
 
 ROOT = Path(__file__).parents[1]
@@ -248,24 +248,23 @@ class Deployment:
         return self._store
 
     def settle(self, seconds=PATIENCE):
-        """Wait until nothing waits: no file, no message, no delivery, no event without a receipt."""
-        settings = self.settings
-        folders = [Path(feed.path) for feed in settings.feeds.values() if feed.kind == "folder"]
-
-        def settled():
-            if any(any(folder.glob("*.hl7")) for folder in folders):
-                return False
-            with self.store.begin(write=False) as tx:
-                if any(line.waiting for line in (*tx.feed_queues(), *tx.recipient_queues())):
-                    return False
-                later = datetime.now(UTC) + timedelta(days=1)
-                readers = self.trial_systems.queues if self.trial_systems.reading else ()
-                return not any(tx.outbox.unreceipted(recipient, later, 1) for recipient in readers)
-
+        """Wait until nothing waits."""
         try:
-            wait_for(settled, seconds, "an empty work list")
+            wait_for(self.is_settled, seconds, "an empty work list")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.logs[-6000:]}") from None
+
+    def is_settled(self):
+        """Whether nothing waits: no file, no message, no delivery, no event without a receipt."""
+        folders = [Path(feed.path) for feed in self.settings.feeds.values() if feed.kind == "folder"]
+        if any(any(folder.glob("*.hl7")) for folder in folders):
+            return False
+        with self.store.begin(write=False) as tx:
+            if any(line.waiting for line in (*tx.feed_queues(), *tx.recipient_queues())):
+                return False
+            later = datetime.now(UTC) + timedelta(days=1)
+            readers = self.trial_systems.queues if self.trial_systems.reading else ()
+            return not any(tx.outbox.unreceipted(recipient, later, 1) for recipient in readers)
 
     @property
     def end(self):
@@ -285,32 +284,6 @@ class Deployment:
 
     def _recipients_text(self):
         return "\n".join(path.read_text() for path in (self.config / "recipients").glob("*.toml"))
-
-
-def end_of(store, received):
-    """What a store and its recipients hold in the end, and what waits for a person; no times of storing."""
-    with store.begin(write=False) as tx:
-        messages = tx.messages.find(MessageFilter(limit=10_000))
-        gaps, holds = tx.worklist.gaps(), tx.worklist.holds()
-    return {
-        "resources": state_of(store),
-        "received": {recipient: normalised(held) for recipient, held in received.items()},
-        "messages": sorted((one.feed, one.control_id, str(one.state), one.place) for one in messages),
-        "gaps": sorted((line.feed, line.gap.kind, line.gap.code, line.count) for line in gaps),
-        "holds": sorted((hold.kind, hold.reason, hold.resource) for hold in holds),
-    }
-
-
-def differences(found, wanted, place=""):
-    """Say where two ends differ, a line each; a whole diff of them would take minutes to draw."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        names = sorted(found.keys() | wanted.keys())
-        parts = [differences(found.get(name), wanted.get(name), f"{place}/{name}") for name in names]
-        return [line for part in parts for line in part]
-    if isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
-        pairs = enumerate(zip(found, wanted, strict=True))
-        return [line for number, (one, other) in pairs for line in differences(one, other, f"{place}[{number}]")]
-    return [] if found == wanted else [f"{place}: {found!s:.200} instead of {wanted!s:.200}"]
 
 
 def clean_environment():

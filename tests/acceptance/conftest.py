@@ -9,7 +9,8 @@ import pytest
 
 from gateway.cli.demo import Demo, story
 from gateway.settings import load
-from tests.deployment import ROOT, Deployment, clean_environment, end_of, write_keys
+from tests.deployment import ROOT, Deployment, clean_environment, write_keys
+from tests.ends import end_of
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,8 @@ def environment(tmp_path_factory) -> dict[str, str]:
 
 @pytest.mark.parametrize(("page", "command"), commands(), ids=lambda value: value)
 def test_a_shown_command_runs(page, command, environment):
+    if command.startswith("gateway demo"):  # it plays into an empty database only
+        environment = {name: value for name, value in environment.items() if name != "GATEWAY_DATA"}
     done = subprocess.run(command, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
     assert done.returncode == (1 if command in FAILS else 0), done.stderr

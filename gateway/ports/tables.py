@@ -125,7 +125,7 @@ class Deliveries(Protocol):
         """Return due deliveries not published since ``republish_after``, oldest first, breakers respected."""
 
     def published(self, ids: Iterable[int], now: datetime) -> None:
-        """Note that wake-ups for these were confirmed by the broker."""
+        """Note that wake-ups for these, found due at ``now``, were confirmed by the broker."""
 
     def claim(self, delivery: int, owner: str, now: datetime, lease: timedelta) -> Delivery | None:
         """Claim one due delivery; None when it is not due, settled or claimed. One attempt in flight per cursor."""

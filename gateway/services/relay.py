@@ -130,10 +130,10 @@ class Relay:
         for delivery in due:
             by_recipient[delivery.view.recipient].append(delivery)
         for recipient, deliveries in by_recipient.items():
-            self._wake(recipient, [one.id for one in deliveries])
+            self._wake(recipient, [one.id for one in deliveries], now)
         return len(due)
 
-    def _wake(self, recipient: str, deliveries: Sequence[int]) -> None:
+    def _wake(self, recipient: str, deliveries: Sequence[int], now: datetime) -> None:
         try:
             self._broker.wake(f"deliver.{recipient}", [str(one) for one in deliveries])
         except BrokerUnavailable:
@@ -144,7 +144,7 @@ class Relay:
             log.warning("nobody delivers to this recipient", recipient=recipient, reason=type(error).__name__)
         # Marked in each case, so that a recipient nobody serves does not crowd out the others.
         with self._store.begin() as tx:
-            tx.deliveries.published(deliveries, self._clock())
+            tx.deliveries.published(deliveries, now)
 
     def _wake_translation(self) -> None:
         with self._store.begin(write=False) as tx:

@@ -26,8 +26,11 @@ _OF_VIEW = select(deliveries).where(
     _D.recipient == bindparam("recipient_"), _D.study == bindparam("study_"), _D.patient == bindparam("patient_")
 )
 _OPEN = select(breakers.c.recipient).where(breakers.c.open_until > bindparam("now_"))
+_WOKEN = select(_D.id).where(_D.id.in_(bindparam("ids", expanding=True)), _D.due_at <= bindparam("now_"))
 _PUBLISHED = (
-    update(deliveries).where(_D.id.in_(bindparam("ids", expanding=True))).values(published_at=bindparam("now_"))
+    update(deliveries)
+    .where(_D.id.in_(_WOKEN.with_for_update(skip_locked=True)))  # planning locks them in another order
+    .values(published_at=bindparam("now_"))
 )
 _CLAIM = (
     update(deliveries)
@@ -97,7 +100,10 @@ class SqlDeliveries:
         return [_delivery(row) for row in chosen]
 
     def published(self, ids: Iterable[int], now: datetime) -> None:
-        """Note that wake-ups for these were confirmed by the broker."""
+        """Note that wake-ups for these, found due at ``now``, were confirmed by the broker.
+
+        One that was paid meanwhile and has become due since is left alone: its next wake-up is still to come.
+        """
         for some in chunks(sorted(set(ids))):
             self._connection.execute(_PUBLISHED, {"ids": some, "now_": now})
 

@@ -69,6 +69,22 @@ def woken(broker, queue="deliver.edc"):
     return taken
 
 
+def test_what_became_due_again_while_it_was_being_woken_is_woken_again_at_once(store, broker, clock, relay):
+    cursor = plan(store, clock())
+
+    def paid_and_planned(queue, bodies=("",)):
+        with store.begin() as tx:
+            claimed = tx.deliveries.claim(cursor, "worker", clock(), timedelta(minutes=1))
+            tx.deliveries.save(replace(claimed, state=DeliveryState.IDLE, sent=10), None, "worker")
+        plan(store, clock.advance(milliseconds=5), upto=11)
+
+    broker.wake, woke = paid_and_planned, broker.wake
+    assert relay.step(clock()) == 1
+    broker.wake = woke
+
+    assert relay.step(clock()) == 1
+
+
 def test_what_is_due_is_woken_once(store, broker, clock, relay):
     ids = [plan(store, clock(), patient=internal(name)) for name in "abc"]
 

@@ -108,8 +108,8 @@ class Resources(Protocol):
     def merge(self, old: str, survivor: str) -> None:
         """Record that everything about ``old`` belongs to ``survivor``; chains are flattened."""
 
-    def highest_change(self) -> int:
-        """Return the newest change number (0: none)."""
+    def newest_changes(self, patients: Iterable[str]) -> dict[str, int]:
+        """Return the newest change number of each patient that has one (``""``: of the shared resources)."""
 
 
 class Deliveries(Protocol):

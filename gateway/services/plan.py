@@ -166,17 +166,19 @@ def replan(tx: Transaction, policy: Policy, now: datetime) -> list[str]:
     The digest of the file a recipient was planned under last stands in the audit trail. What a view holds is sent once
     more where the file changed: its form may have.
     """
+    tx.resources.lock_patients(("",))  # of processes that start at once, one plans
     changed = [id for id in policy.recipients if _known_digest(tx, id) != policy.digest(id)]
     if not changed:
         return []
-    highest = tx.resources.highest_change()
     patients = _patients_by_study(tx, policy)
+    # Each patient's own newest change: one that another process is about to commit has a higher number and is planned.
+    newest = tx.resources.newest_changes({"", *(patient for some in patients.values() for patient in some)})
     for recipient in changed:
         due: Due = {}
         for view in (view for view in policy.views if view.recipient == recipient):
-            due |= {(view, patient): highest for patient in ("", *patients.get(view.study, ()))}
-        if highest:
-            _owe_all(tx, due, now)
+            of_study = ("", *patients.get(view.study, ()))
+            due |= {(view, patient): newest[patient] for patient in of_study if patient in newest}
+        _owe_all(tx, due, now)
         tx.audit.write([AuditEvent(now, FILE, "gateway", f"recipient/{recipient}", policy.digest(recipient))])
     return changed
 

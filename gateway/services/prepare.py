@@ -45,6 +45,7 @@ def prepare(
     """
     wanted = [version for study in studies for version in _versions(study, id_key, now)]
     with store.begin() as tx:
+        tx.resources.lock_patients(("",))  # of processes that start at once, one writes
         for site, rows in codes.items():
             tx.codes.import_entries(site, rows, author="configuration", reason=f"codes/{site}.csv", at=now)
         heads = tx.resources.heads([version.id for version in wanted])

@@ -43,7 +43,11 @@ _OF_TYPE = (
     .order_by(_R.change)
 )
 _CLOCKS = update(resource_versions).where(_R.change == bindparam("change_")).values(clocks=bindparam("clocks_"))
-_HIGHEST = select(func.coalesce(func.max(_R.change), 0))
+_NEWEST_OF = (
+    select(_R.patient, func.max(_R.change).label("newest"))
+    .where(_R.patient.in_(bindparam("patients_", expanding=True)))
+    .group_by(_R.patient)
+)
 _INSERT_WRITTEN = written.insert()
 _NAMES: Final = tuple(one.name for one in fields(ResourceVersion))
 _DUMP = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
@@ -165,9 +169,12 @@ class SqlResources:
         """Record that everything about ``old`` belongs to ``survivor``; chains are flattened."""
         merge(self._unit, old, survivor)
 
-    def highest_change(self) -> int:
-        """Return the newest change number (0: none)."""
-        return int(self._connection.execute(_HIGHEST).scalar_one())
+    def newest_changes(self, patients: Iterable[str]) -> dict[str, int]:
+        """Return the newest change number of each patient that has one (``""``: of the shared resources)."""
+        found: dict[str, int] = {}
+        for some in chunks(sorted(set(patients))):
+            found.update((row.patient, row.newest) for row in self._connection.execute(_NEWEST_OF, {"patients_": some}))
+        return found
 
     def _all(self, query: Select[Any], **asked: Any) -> list[ResourceVersion]:
         return [self._version(row) for row in self._connection.execute(query, asked)]

@@ -36,14 +36,14 @@ def test_a_version_comes_back_as_it_was_appended(store):
 
 def test_changes_ascend_in_the_order_given_and_from_one_append_to_the_next(store):
     with store.begin(write=False) as tx:
-        assert tx.resources.highest_change() == 0
+        assert tx.resources.newest_changes([uid(900), ""]) == {}
     first = append(store, version(3), version(1), version(2))
     second = append(store, version(1, 2), version(4))
     numbers = changes(first) + changes(second)
     assert numbers == sorted(set(numbers))
     assert [one.id for one in first] == [uid(3), uid(1), uid(2)]
     with store.begin(write=False) as tx:
-        assert tx.resources.highest_change() == numbers[-1]
+        assert tx.resources.newest_changes([uid(900), uid(901)]) == {uid(900): numbers[-1]}
 
 
 def test_the_same_version_twice_is_a_conflict_and_leaves_nothing(store):

@@ -277,9 +277,15 @@ def _resolve(answers: list[tuple[Any, Answer]]) -> None:
             pending.first = answer
         elif first := pending.first:
             both = first.acknowledgments + answer.acknowledgments
-            pending.future.set_result(replace(answer, acknowledgments=both, code=answer.code or first.code))
+            _answer(pending.future, replace(answer, acknowledgments=both, code=answer.code or first.code))
         else:
-            pending.future.set_result(answer)
+            _answer(pending.future, answer)
+
+
+def _answer(future: Future[Answer], answer: Answer) -> None:
+    """Give an answer to whoever still waits: a web server that stops cancels its requests."""
+    if future.set_running_or_notify_cancel():
+        future.set_result(answer)
 
 
 def _hand_out(answers: Sequence[tuple[_Waiting, Answer]]) -> None:
@@ -288,7 +294,10 @@ def _hand_out(answers: Sequence[tuple[_Waiting, Answer]]) -> None:
     for waiting, answer in answers:
         by_caller.setdefault(waiting.deliver, []).append((waiting.token, answer))
     for deliver, its in by_caller.items():
-        deliver(its)
+        try:
+            deliver(its)
+        except Exception as error:  # noqa: BLE001 (what one caller does with its answers must not cost the others theirs)
+            log.error("answers could not be handed out", error=type(error).__name__, count=len(its))  # noqa: TRY400 (same)
 
 
 def _some(*acknowledgments: bytes) -> tuple[bytes, ...]:

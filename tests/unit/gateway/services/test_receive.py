@@ -243,3 +243,22 @@ def test_a_full_intake_says_so_until_it_has_committed(store):
         future.result(10)
     assert not intake.full
     intake.stop()
+
+
+def test_a_caller_that_gave_up_costs_nobody_else_an_answer(store):
+    watched = WatchedStore(store)
+    intake = Intake(watched, clock)
+    intake.start()
+    given_up = intake.receive(FEED, message("1"))
+    assert watched.begun.wait(10)
+    given_up.cancel()
+    watched.go_on.set()
+
+    assert codes(intake.receive(FEED, message("2")).result(10).acknowledgments) == ["AA"]
+    intake.stop()
+
+
+def test_a_caller_that_fails_costs_nobody_else_an_answer(intake):
+    intake.submit(FEED, message("1"), lambda answers: 1 / 0, None)
+
+    assert codes(intake.receive(FEED, message("2")).result(10).acknowledgments) == ["AA"]

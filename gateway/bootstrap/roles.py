@@ -217,7 +217,11 @@ class Gateway:
             on_settled=self._settled,
         )
         self._parts.append(Closing(pool.close))
-        self._parts.append(Loop("translate", lambda stop: self.broker.consume("translate", translate.wake, stop)))
+
+        def work(stop: Callable[[], bool]) -> None:
+            self.broker.consume("translate", lambda body: translate.wake(body, stop), stop)
+
+        self._parts.append(Loop("translate", work))
 
     def _settled(self, settled: Sequence[tuple[str, Became]]) -> None:
         """After a commit: deliveries may be due, and a sender may wait for its application acknowledgment."""

@@ -31,6 +31,7 @@ from gateway.model.delivery import (
 )
 from gateway.model.recipient import Recipient
 from gateway.ports import AuditEvent, Breaker, Broker, Clock, Packager, RecipientAdapter, Store, Transaction
+from gateway.services.defect import words_of
 from gateway.services.settle import accepted, breaker_after, settle
 
 log = structlog.get_logger()
@@ -78,8 +79,9 @@ class Deliver:
             packed = self.packager.package(delivery, started)
         except StoreError:
             raise
-        except GatewayError as error:
-            broken = Deferred(f"could not be packed: {error}")
+        except Exception as error:  # noqa: BLE001 (the cursor must not stay claimed; its detail says where)
+            words = str(error) if isinstance(error, GatewayError) else words_of(error)
+            broken = Deferred(f"could not be packed: {words}")
             return self._settle(delivery, broken, Packed(None, delivery.sent), started)
         if packed.package is None or not packed.package.entries:
             return self._pass_over(delivery, packed)
@@ -252,12 +254,12 @@ class DeliveryWorker:
         for worker in workers:
             worker.join()
 
-    def handle(self, body: str) -> None:
-        """Make the attempts one wake-up asks for: until the cursor owes nothing more now."""
+    def handle(self, body: str, stop: Callable[[], bool] = lambda: False) -> None:
+        """Make the attempts one wake-up asks for: until the cursor owes nothing more now, or ``stop()``."""
         for _ in range(ROUNDS):
             settled = self.deliver(int(body))
-            if settled is None or settled.attempts or settled.due_at is None:
+            if settled is None or settled.attempts or settled.due_at is None or stop():
                 return
 
     def _consume(self, stop: Callable[[], bool]) -> None:
-        self.broker.consume(f"deliver.{self.recipient}", self.handle, stop, prefetch=4)
+        self.broker.consume(f"deliver.{self.recipient}", lambda body: self.handle(body, stop), stop, prefetch=4)

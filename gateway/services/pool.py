@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from datetime import datetime
 from multiprocessing import get_context, parent_process
+from typing import Final
 
 import structlog
 
@@ -18,6 +18,7 @@ from gateway.model.message import Message
 from gateway.model.site import CodeMapEntry
 from gateway.model.translation import Failure, Translation
 from gateway.ports import Translator
+from gateway.services.defect import words_of
 
 log = structlog.get_logger()
 
@@ -26,6 +27,9 @@ TranslatorFactory = Callable[[Codes], Translator]
 Work = tuple[bytes, str, datetime]
 
 _translator: list[Translator] = []
+
+_TRIES_ALONE: Final = 2
+"""Tries of one message alone: the first process may have been killed for another reason."""
 
 
 class InlineTranslator:
@@ -53,7 +57,8 @@ class ProcessTranslators:
     ``factory`` must be picklable; it is called once in each of them with the code maps of the moment.
 
     A worker that dies (killed, out of memory) is replaced; the messages it had are tried one by one, and the one that
-    kills its worker alone fails, so that it cannot hold up the others.
+    kills its worker alone, twice, fails, so that it cannot hold up the others. ``BrokenProcessPool`` is raised when no
+    worker stays alive even without a message.
     """
 
     def __init__(self, factory: TranslatorFactory, workers: int) -> None:
@@ -84,12 +89,14 @@ class ProcessTranslators:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _alone(self, message: Message) -> Translation:
-        try:
-            return self._submit([message]).result()[0]
-        except BrokenProcessPool:
-            log.warning("this message ends the process that translates it", message=message.id, feed=message.feed)
-            self._restart()
-            return Translation(failure=Failure("message", "the translating process died on this message"))
+        for _ in range(_TRIES_ALONE):
+            try:
+                return self._submit([message]).result()[0]
+            except BrokenProcessPool:
+                log.warning("a translating process died on this message", message=message.id, feed=message.feed)
+                self._restart()
+        self._pool.submit(_is_alive).result()
+        return Translation(failure=Failure("message", "the translating process died on this message"))
 
     def _submit(self, messages: Sequence[Message]) -> Future[list[Translation]]:
         return self._pool.submit(_translate_chunk, [_work(message) for message in messages])
@@ -108,13 +115,7 @@ def translate_one(translator: Translator, work: Work) -> Translation:
     try:
         return translator.translate(*work)
     except Exception as error:  # noqa: BLE001 - a defect met by one message must not stop the feed
-        return Translation(failure=defect(error))
-
-
-def defect(error: Exception) -> Failure:
-    """Return the failure that an error of ours is to the message that met it: where, never a value."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return Failure("message", f"defect in the gateway: {type(error).__name__} in {frame.name}, line {frame.lineno}")
+        return Translation(failure=Failure("message", words_of(error)))
 
 
 def _work(message: Message) -> Work:
@@ -134,6 +135,10 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def _is_alive() -> bool:
+    return True
 
 
 def _translate_chunk(chunk: Sequence[Work]) -> list[Translation]:

@@ -20,10 +20,10 @@ from gateway.errors import KeysMissing, SchemaMismatch, StaleClaim, StoreUnavail
 from gateway.model.message import Became, Message, MessageState
 from gateway.model.resource import ResourceVersion
 from gateway.model.site import CodeMapEntry
-from gateway.model.translation import Translation
+from gateway.model.translation import Failure, Translation
 from gateway.ports import AuditEvent, Clock, LaneClaim, Store, Transaction
 from gateway.services.apply import Batch
-from gateway.services.pool import defect
+from gateway.services.defect import words_of
 
 log = structlog.get_logger()
 
@@ -90,14 +90,17 @@ class Translate:
         self._on_settled = on_settled
         self._revision = -1
 
-    def wake(self, _body: str) -> None:
+    def wake(self, _body: str, stop: Callable[[], bool] = lambda: False) -> None:
         """Answer a wake-up."""
-        self.run()
+        self.run(stop)
 
-    def run(self) -> int:
-        """Translate until nothing waits in the lanes this worker can have; return how many messages were settled."""
+    def run(self, stop: Callable[[], bool] = lambda: False) -> int:
+        """Translate until nothing waits in the lanes this worker can have; return how many messages were settled.
+
+        Ends after the batch at hand when ``stop()`` turns true.
+        """
         settled = 0
-        while count := self.step():
+        while not stop() and (count := self.step()):
             settled += count
         return settled
 
@@ -148,7 +151,8 @@ class Translate:
             if len(pairs) > 1:
                 return [each for pair in pairs for each in self._store_all(claims, [pair])]
             message = pairs[0][0]
-            return self._attempt(claims, [(message, Translation(failure=defect(error)))])
+            failed = Translation(failure=Failure("message", words_of(error)))
+            return self._attempt(claims, [(message, failed)])
 
     def _attempt(self, claims: Sequence[LaneClaim], pairs: Sequence[_Pair]) -> list[tuple[str, Became]]:
         settled: list[tuple[str, Became]] = []

@@ -370,6 +370,29 @@ def test_a_worker_goes_on_until_the_cursor_owes_nothing(store, clock, world):
     assert [one.delivery_id for one in far_end.packages] == [f"{id}-1", f"{id}-2"]
 
 
+def test_a_worker_that_is_to_end_finishes_the_attempt_at_hand_and_no_more(store, clock, world):
+    deliver, far_end = world()
+    id = plan(store, clock(), 10)
+    far_end.before = lambda: plan(store, clock(), 10 + len(far_end.packages))
+
+    DeliveryWorker("edc", deliver, EmbeddedBroker()).handle(str(id), lambda: len(far_end.packages) == 2)
+
+    assert len(far_end.packages) == 2
+    assert cursor(store, id).state is DeliveryState.DUE
+
+
+def test_a_delivery_that_meets_a_defect_of_ours_waits_and_says_where(store, clock, world):
+    deliver, far_end = world(fails=KeyError("Rossetti"))
+
+    settled = deliver(plan(store, clock()))
+
+    assert settled.state is DeliveryState.DUE
+    assert settled.due_at > clock()
+    assert "KeyError in package" in settled.detail
+    assert "Rossetti" not in settled.detail
+    assert not far_end.packages
+
+
 def test_every_attempt_is_counted_with_its_outcome(store, clock, world):
     deliver, _ = world(Unknown("x"))
     told = []

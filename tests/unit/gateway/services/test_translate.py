@@ -12,7 +12,7 @@ from gateway.model.delivery import ChangeKind
 from gateway.model.message import Incoming, Message, MessageState
 from gateway.model.translation import Statement, Translation
 from gateway.ports import MessageFilter
-from gateway.services.translate import Translate
+from gateway.services.translate import Limits, Translate
 from tests.releasing import (
     NOON,
     World,
@@ -52,7 +52,7 @@ def said(*bodies: dict, patient: str = uid("patient"), **changes: object) -> Tra
     )
 
 
-def receive(trial: World, **become: Translation) -> Translate:
+def receive(trial: World, limits: Limits | None = None, **become: Translation) -> Translate:
     """Store a message for each; return the role that translates them."""
     trial.store.receive(
         [
@@ -62,7 +62,7 @@ def receive(trial: World, **become: Translation) -> Translate:
         ]
     )  # fmt: skip
     pool = Written({name: lambda one=one: one for name, one in become.items()})
-    return Translate(trial.store, pool, trial.planner, sites=(), clock=lambda: trial.now, owner="test")
+    return Translate(trial.store, pool, trial.planner, sites=(), clock=lambda: trial.now, owner="test", limits=limits)
 
 
 def states(trial: World) -> dict[str, str]:
@@ -100,3 +100,11 @@ def test_a_result_that_was_another_patients_is_taken_back_from_who_holds_it(tria
 
     (package,) = trial.deliver()
     assert [(entry.type, entry.kind) for entry in package.entries] == [("Observation", ChangeKind.RETRACTED)]
+
+
+def test_a_role_that_is_to_end_finishes_the_batch_at_hand_and_no_more(trial):
+    role = receive(trial, Limits(batch=1), first=said(a_patient()), second=said(an_observation()))
+
+    role.run(lambda: "translated" in states(trial).values())
+
+    assert states(trial) == {"first": "translated", "second": "stored"}

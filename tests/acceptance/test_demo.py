@@ -1,4 +1,4 @@
-"""``gateway demo --once`` as a first user types it: from the checkout, on real servers, from an installed wheel."""
+"""``gateway demo --once`` as a first user types it: on real servers, and from an installed wheel in an empty folder."""
 
 from __future__ import annotations
 
@@ -46,11 +46,7 @@ def assert_tells_the_story(screen, year):
     assert len(screen.splitlines()) <= 60, "more than a screenful"
 
 
-def test_it_tells_the_story_embedded(tmp_path, year):
-    assert_tells_the_story(demo(tmp_path), year)
-
-
-def test_it_tells_the_same_on_postgresql_and_rabbitmq(tmp_path, year, postgres_url, new_virtual_host):
+def test_it_tells_the_story_on_postgresql_and_rabbitmq(tmp_path, year, postgres_url, new_virtual_host):
     screen = demo(tmp_path, GATEWAY_DATABASE_URL=postgres_url, GATEWAY_BROKER_URL=new_virtual_host().url)
     assert_tells_the_story(screen, year)
 
@@ -73,7 +69,7 @@ def installed(tmp_path_factory):
     return target
 
 
-def test_it_runs_from_an_installed_wheel_in_an_empty_folder(tmp_path, year, installed):
+def test_it_tells_the_story_embedded_from_an_installed_wheel_in_an_empty_folder(tmp_path, year, installed):
     before = sorted(installed.rglob("*"))
     assert_tells_the_story(demo(tmp_path, PYTHONPATH=str(installed), PYTHONDONTWRITEBYTECODE="1"), year)
     assert sorted(installed.rglob("*")) == before, "the demo wrote into the installed package"

@@ -195,3 +195,16 @@ def test_a_moment_without_a_zone_is_refused(store):
 def test_a_resource_id_that_is_no_uuid_is_refused(store):
     with pytest.raises(ValueError, match=r"UUID|hexadecimal"):
         append(store, version(1, id="Observation-1"))
+
+
+def test_of_a_few_types_the_newest_versions_come_in_the_order_of_their_changes(store):
+    person = append(store, version(900, type="Patient", patient=uid(900)))[0]
+    place = append(store, version(5, type="ResearchSubject", patient=uid(900)), version(6, patient=uid(900)))[0]
+    append(store, version(7, type="ResearchSubject", patient=uid(901)))
+    newer = append(store, version(900, 2, type="Patient", patient=uid(900)))[0]
+
+    with store.begin(write=False) as tx:
+        found = tx.resources.of_patient(uid(900), types=("Patient", "ResearchSubject"))
+
+    assert person.change < place.change < newer.change
+    assert found == [place, newer]

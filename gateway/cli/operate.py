@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import getpass
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
 from gateway.bootstrap import Replayer, explanation_of, map_gap, open_store, status_of
 from gateway.cli.base import Config, Json, app, complain, out, rows, settings_of
+from gateway.errors import GatewayError
+from gateway.model.delivery import DeliveryState
 from gateway.model.message import Message, MessageState
 from gateway.ports import MessageFilter, Store
 from gateway.services.map_code import Mapping
@@ -53,7 +56,7 @@ def status(config: Config = None, as_json: Json = False) -> None:
 @app.command()
 def explain(
     recipient: Annotated[str, typer.Option(help="Whose part is asked about.")],
-    patient: Annotated[str, typer.Option(help="Patient id of the gateway.")] = "",
+    patient: Annotated[str, typer.Option(help="Id of the Patient, as `messages show` lists it.")] = "",
     message: Annotated[int | None, typer.Option(help="Id of a message.")] = None,
     resource: Annotated[str, typer.Option(help="Reference, Type/id.")] = "",
     config: Config = None,
@@ -63,6 +66,9 @@ def explain(
     if sum((bool(patient), message is not None, bool(resource))) != 1:
         raise typer.BadParameter("name one of --patient, --message and --resource")
     with _store(config) as (settings, store):
+        _known(recipient, settings.recipients, "recipient")
+        _require_id("--patient", patient)
+        _require_id("--resource", resource)
         explained = explanation_of(settings, store, recipient, patient=patient, message=message, resource=resource)
     if as_json:
         out(json.dumps(explained.as_json(), ensure_ascii=False))
@@ -84,7 +90,8 @@ def list_messages(
 ) -> None:
     """List messages, newest first."""
     since = datetime.now(UTC) - timedelta(hours=hours) if hours is not None else None
-    with _store(config) as (_, store), store.begin(write=False) as tx:
+    with _store(config) as (settings, store), store.begin(write=False) as tx:
+        _known(feed, settings.feeds, "feed")
         found = tx.messages.find(MessageFilter(feed=feed, state=state, control_id=control_id, since=since, limit=limit))
     rows([_summary(message) for message in found], as_json=as_json, empty="no message matches")
 
@@ -131,15 +138,16 @@ def replay_message(
 @deliveries.command("list")
 def list_deliveries(
     recipient: Annotated[str, typer.Option(help="To this recipient only.")] = "",
-    state: Annotated[str, typer.Option(help="idle, due, sending or dead.")] = "",
+    state: Annotated[DeliveryState | None, typer.Option(help="In this state only.")] = None,
     limit: Limit = 50,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """List deliveries (one per view and patient), newest first."""
-    with _store(config) as (_, store), store.begin(write=False) as tx:
-        found = tx.deliveries.find(recipient=recipient, state=state, limit=limit)
-    rows([_delivery(delivery) for delivery in found], as_json=as_json, empty="nothing is owed to anybody")
+    with _store(config) as (settings, store), store.begin(write=False) as tx:
+        _known(recipient, settings.recipients, "recipient")
+        found = tx.deliveries.find(recipient=recipient, state=str(state or ""), limit=limit)
+    rows([_delivery(delivery) for delivery in found], as_json=as_json, empty="no delivery matches")
 
 
 @deliveries.command("show")
@@ -214,11 +222,33 @@ def map_one_gap(
     system, _, value = code.rpartition("|")
     if not system:
         raise typer.BadParameter("write the code as system|code", param_hint="--code")
-    begins = date.fromisoformat(valid_from) if valid_from else None
+    begins = _day(valid_from)
     with _store(config, write=True) as (settings, store):
         mapping = Mapping((system, value, display), ucum, begins, author, reason)
         said = map_gap(settings, store, gap, mapping)
     out(said)
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise typer.BadParameter("write the day as YYYY-MM-DD", param_hint="--valid-from") from None
+
+
+def _known(name: str, among: Collection[str], kind: str) -> None:
+    """Refuse a name that is not configured: an empty list would look like good news."""
+    if name and name not in among:
+        raise GatewayError(f"no {kind} {name!r}; there are: {', '.join(sorted(among))}")
+
+
+def _require_id(option: str, reference: str) -> None:
+    """Our ids are UUIDs; a record number is not one, and is never an argument."""
+    try:
+        UUID(reference.rpartition("/")[2] or str(UUID(int=0)))
+    except ValueError:
+        said = "that is no id of ours; `gateway messages show ID` lists those a message wrote"
+        raise typer.BadParameter(said, param_hint=option) from None
 
 
 def _actor() -> str:

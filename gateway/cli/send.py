@@ -12,6 +12,15 @@ from adapters.hospital.client import Summary, Target
 from adapters.hospital.client import send as send_messages
 from gateway.cli.base import app, complain, out, progress
 from gateway.cli.inputs import messages_of
+from gateway.errors import GatewayError
+
+_WORDS = {
+    "no connection: ConnectionRefusedError": "nothing listens there; is the gateway running on this port?",
+    "no connection: gaierror": "no such host",
+    "no connection: TimeoutError": "no answer to the connection; is a firewall between?",
+    "no connection: SSLCertVerificationError": "its certificate is not signed by an authority we know; see --tls-ca",
+    "no connection: ConnectionResetError": "it closed the connection; does it expect --tls?",
+}
 
 
 @app.command()
@@ -28,20 +37,17 @@ def send(
 ) -> None:
     """Send HL7 v2 messages over MLLP and print what was answered, and how fast."""
     messages = [raw for _, _, raw in messages_of(paths)]
-    if not messages:
-        complain("there is no message in " + ", ".join(paths))
-        raise typer.Exit(1)
     target = _target(to, _context(tls, tls_ca, tls_certificate, tls_key))
     with progress("sending", len(messages) * repeat) as advance:
         summary = send_messages(messages, target, connections=connections, rate=rate, repeat=repeat, progress=advance)
-    _write(summary)
+    _write(summary, to)
     if summary.errors or summary.codes.keys() - {"AA", "CA"}:
         raise typer.Exit(1)
 
 
 def _target(to: str, tls: ssl.SSLContext | None) -> Target:
     host, _, port = to.rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise typer.BadParameter("write it as HOST:PORT, such as 127.0.0.1:2575", param_hint="--to")
     return Target(host, int(port), tls)
 
@@ -49,20 +55,24 @@ def _target(to: str, tls: ssl.SSLContext | None) -> Target:
 def _context(tls: bool, ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
     if not (tls or ca or certificate):
         return None
-    context = ssl.create_default_context(cafile=str(ca) if ca else None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if certificate:
-        context.load_cert_chain(certificate, key)
+    named = ", ".join(str(file) for file in (ca, certificate, key) if file)
+    try:
+        context = ssl.create_default_context(cafile=str(ca) if ca else None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if certificate:
+            context.load_cert_chain(certificate, key)
+    except OSError as error:  # ssl.SSLError is one
+        raise GatewayError(f"{named}: cannot be read as PEM: {error.strerror or type(error).__name__}") from None
     return context
 
 
-def _write(summary: Summary) -> None:
+def _write(summary: Summary, to: str) -> None:
     speed = f"{summary.seconds:.2f} s, {summary.per_second:.0f} per second"
     out(f"{summary.sent} sent, {summary.answered} answered in {speed}")
     for code, count in sorted(summary.codes.items()):
         out(f"  {code or '(no MSA-1)'}: {count}")
     for kind, count in sorted(summary.errors.items()):
-        complain(f"  {kind}: {count}")
+        complain(f"{to}: {_WORDS.get(kind, kind)} ({count} times)")
     if summary.latencies:
         figures = ", ".join(f"p{percent} {summary.percentile(percent) * 1000:.1f} ms" for percent in (50, 95, 99))
         out(f"  acknowledged within: {figures}")

@@ -83,7 +83,7 @@ class SqliteBackend:
         path = Path(url.database or "")
         self._owned = None if read_only else _own(path)
         if read_only and not path.exists():
-            raise StoreUnavailable("there is no database file yet")
+            raise StoreUnavailable(f"{path}: there is no database yet; `gateway serve` makes it")
         self._gate = WriterGate()
         self._last_message: int | None = None  # nobody else counts on: the file is this process's
         self.reader = _engine(url, _READERS, read_only=True)

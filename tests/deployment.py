@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 
 from adapters.hospital.client import Target, send
-from gateway.cli.demo import decides
+from fixtures.story import decides
 from gateway.settings import load, read_keys
 from gateway.store import create_store
 from tests.contracts.waiting import wait_for

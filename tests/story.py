@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from fixtures.story import Played, story
 from gateway.bootstrap.parts import handles, open_store, policy_of, translator_factory
-from gateway.cli.demo import Played, story
 from gateway.fhir import codec
 from gateway.model.delivery import Accepted, ChangeKind, Outcome, Package
 from gateway.model.keys import Keys

@@ -6,8 +6,7 @@ import os
 import secrets
 import tempfile
 import time
-from dataclasses import dataclass, replace
-from importlib import resources
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -18,6 +17,7 @@ from adapters.hospital.client import Target, send
 from fixtures.standins.fhir import FhirStandIn
 from fixtures.standins.queues import QueueStandIn
 from fixtures.standins.webhook import WebhookStandIn
+from fixtures.story import Played, decides, story
 from gateway.bootstrap.roles import Gateway
 from gateway.broker.embedded import EmbeddedBroker
 from gateway.cli.base import out, progress
@@ -30,39 +30,6 @@ WAIT_SECONDS: Final = 180.0
 """After this long without everything delivered the demo has failed."""
 
 StandIn = FhirStandIn | WebhookStandIn | QueueStandIn
-
-
-@dataclass(frozen=True, slots=True)
-class Played:
-    """One message of the story: where it comes in, its bytes, and what was answered (MSA-1)."""
-
-    name: str
-    feed: str
-    raw: bytes
-    answer: str = ""
-
-
-def story() -> list[Played]:
-    """Return the messages of the fictional year, in order. Files are named ``<number>.<feed>.<what>.hl7``."""
-    folder = Path(str(resources.files("fixtures"))) / "messages"
-    files = sorted(folder.glob("*.hl7"))
-    return [Played(file.stem, file.name.split(".")[1], as_sent(file.read_bytes())) for file in files]
-
-
-def decides(message: Played) -> bool:
-    """Return whether a message may change who is whom, who may see what, or take back what was said.
-
-    These are CRM, merges, cancelled admissions, and results that are corrected, deleted or wrong (OBX-11).
-    """
-    lines = [line.split(b"|") for line in message.raw.split(b"\r")]
-    if lines[0][8].startswith((b"CRM", b"ADT^A40", b"ADT^A11")):
-        return True
-    return any(line[0] == b"OBX" and b"".join(line[11:12]) in {b"C", b"D", b"W", b"X"} for line in lines)
-
-
-def as_sent(content: bytes) -> bytes:
-    """Return a message as a feed sends it: segments end with CR, where a file has lines."""
-    return content.replace(b"\r\n", b"\r").replace(b"\n", b"\r")
 
 
 class Demo:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fixtures.story import Played
 from gateway.bootstrap.parts import utc_now
 from gateway.bootstrap.roles import Gateway
 from gateway.cli.base import out
@@ -14,9 +15,6 @@ from gateway.model.recipient import Recipient
 from gateway.ports import MessageFilter
 from gateway.release.decision import RULES
 from gateway.services.explain import Explanation, explain
-
-if TYPE_CHECKING:
-    from gateway.cli.demo import Played
 
 KINDS = {"fhir_server": "FHIR server", "webhook": "webhook", "amqp": "queue"}
 

@@ -7,7 +7,8 @@ import os
 
 import pytest
 
-from gateway.cli.demo import Demo, story
+from fixtures.story import story
+from gateway.cli.demo import Demo
 from gateway.settings import load
 from tests.deployment import ROOT, Deployment, clean_environment, write_keys
 from tests.ends import end_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cli.demo import Played
+from fixtures.story import Played
 from gateway.settings import create_keys
 from tests.command import gateway
 from tests.contracts.waiting import wait_for

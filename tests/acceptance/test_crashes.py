@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway.cli.demo import decides
+from fixtures.story import decides
 from tests.contracts.waiting import wait_for
 from tests.deployment import ROLES
 from tests.ends import differences

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from fixtures.story import Played, story
 from gateway.bootstrap.parts import handles
-from gateway.cli.demo import Played, story
 from gateway.fhir import codec
 from gateway.fhir.bundle import put, transaction
 from gateway.fhir.checks import validate

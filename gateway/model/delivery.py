@@ -114,13 +114,15 @@ class Packed:
 
     ``package`` None: nothing may leave, and the cursor moves to ``upto`` without an attempt at the network. ``upto``
     is the change reached; ``more`` says that the cursor still owes changes up to ``planned`` (batch limit).
-    ``withheld`` counts changes per rule, for the audit trail.
+    ``withheld`` counts changes per rule, for the audit trail. ``again_at``: from then on more may leave, though nothing
+    changes until then.
     """
 
     package: Package | None
     upto: int
     more: bool = False
     withheld: Mapping[str, int] = field(default_factory=dict)
+    again_at: datetime | None = None
 
     @property
     def shared(self) -> dict[str, int]:

@@ -63,6 +63,17 @@ def entitlement(subject: Subject | None, recipient: Recipient, now: datetime) ->
     return Entitlement(since, _until(subject, covering))
 
 
+def begins_at(subject: Subject | None, recipient: Recipient, now: datetime) -> datetime | None:
+    """Return when a consent begins that will entitle the recipient, who has no right now; None: none is to come.
+
+    A hospital's clock may be ahead of ours, and then nothing else says that the moment has come.
+    """
+    if subject is None or isinstance(entitlement(subject, recipient, now), Entitlement):
+        return None
+    given = [each.given_at for each in subject.consents if each.active and recipient.purpose in each.purposes]
+    return min((at for at in given if at is not None and at > now), default=None)
+
+
 def in_force(consent: Consent, now: datetime) -> bool:
     """Whether a consent is active at this moment."""
     if not consent.active or (consent.given_at is not None and consent.given_at > now):

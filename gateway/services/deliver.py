@@ -17,6 +17,7 @@ import structlog
 
 from gateway.errors import GatewayError, StaleClaim, StoreError
 from gateway.model.delivery import (
+    BACKFILL,
     Accepted,
     Attempt,
     ChangeKind,
@@ -38,6 +39,9 @@ log = structlog.get_logger()
 
 ROUNDS: Final = 50
 """Attempts a worker makes at one cursor before it takes the next wake-up."""
+
+LOOK_AGAIN: Final = timedelta(hours=1)
+"""How long a cursor at most waits for the moment from which more may leave."""
 
 Observe = Callable[[str, str, float], None]
 """Called after each attempt with recipient, outcome (``accepted`` …) and seconds."""
@@ -110,6 +114,7 @@ class Deliver:
         settled = accepted(delivery, now, packed.upto)
         with self.store.begin() as tx:
             tx.deliveries.save(settled, None, self.owner)
+            _look_again(tx, delivery, packed, now)
             tx.audit.write(_withheld(delivery, packed, now))
             self._end_half_open(tx, delivery.view.recipient, now)
             return tx.deliveries.get(delivery.id) or settled
@@ -169,6 +174,7 @@ class Deliver:
         tx.audit.write([AuditEvent(now, action, self.owner, f"delivery/{delivery.id}", detail.rstrip(": "))])
         tx.audit.write(_withheld(delivery, packed, now))
         if isinstance(outcome, Accepted):
+            _look_again(tx, delivery, packed, now)
             refused = {each.reference: each.detail for each in outcome.refused}
             took = {e.resource: e.change for e in entries if e.shared and e.reference not in refused}
             tx.deliveries.hold_shared(delivery.view, took)
@@ -186,6 +192,12 @@ class Deliver:
         if after != before:
             tx.breakers.set(after)
         return before, after
+
+
+def _look_again(tx: Transaction, delivery: Delivery, packed: Packed, now: datetime) -> None:
+    """Begin again when more may leave then; sooner, should the moment be far: it may be a slip of somebody's pen."""
+    if packed.again_at is not None and not packed.more:
+        tx.deliveries.replay(delivery.id, min(packed.again_at, now + LOOK_AGAIN), from_change=BACKFILL)
 
 
 def _same_again(tx: Transaction, delivery: Delivery, packed: Packed) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
@@ -12,7 +13,7 @@ from gateway.model.delivery import ChangeKind, Delivery, ManifestEntry, Packed, 
 from gateway.model.resource import ResourceVersion
 from gateway.model.study import Subject
 from gateway.ports import Transaction
-from gateway.release.consent import NOT_REGISTERED, never_valid
+from gateway.release.consent import NOT_REGISTERED, begins_at, never_valid
 from gateway.release.decision import Let, Withheld
 from gateway.release.policy import SHARED, Policy, Rights
 from gateway.release.release import permitted, release, shaped
@@ -63,7 +64,8 @@ class PatientPacking(Packing):
             self.decide(id)
         if self.review:
             self._review()
-        return self.finish(self.upto, more=more)
+        packed = self.finish(self.upto, more=more)
+        return replace(packed, again_at=begins_at(self.subject, self.rights.recipient, self.now))
 
     @cached_property
     def _renumbered(self) -> bool:

@@ -54,6 +54,7 @@ class FixedPackager:
     entries: tuple[Released, ...] = ()
     withheld: dict[str, int] = field(default_factory=dict)
     fails: Exception | None = None
+    again_at: datetime | None = None
 
     def package(self, delivery: Delivery, now: datetime) -> Packed:
         if self.fails is not None:
@@ -61,7 +62,7 @@ class FixedPackager:
         upto = delivery.planned if delivery.window is None else delivery.window
         repeat = delivery.window is not None
         made = Package(delivery.delivery_id, delivery.view, self.entries, repeat) if self.entries else None
-        return Packed(made, upto, withheld=self.withheld)
+        return Packed(made, upto, withheld=self.withheld, again_at=self.again_at)
 
 
 def plan(store: Store, now: datetime, upto: int = 10, view: View = VIEW, patient: str = "") -> int:

@@ -9,6 +9,7 @@ import pytest
 from gateway.broker.embedded import EmbeddedBroker
 from gateway.errors import InvalidResource, StoreUnavailable
 from gateway.model.delivery import (
+    BACKFILL,
     Accepted,
     ChangeKind,
     Deferred,
@@ -390,6 +391,18 @@ def test_a_delivery_that_meets_a_defect_of_ours_waits_and_says_where(store, cloc
     assert settled.due_at > clock()
     assert "KeyError in package" in settled.detail
     assert "Rossetti" not in settled.detail
+    assert not far_end.packages
+
+
+def test_a_cursor_begins_again_at_the_moment_from_which_more_may_leave(store, clock, world):
+    moment = clock() + timedelta(minutes=7)
+    deliver, far_end = world(entries=(), again_at=moment)
+    id = plan(store, clock())
+
+    settled = deliver(id)
+
+    assert (settled.state, settled.due_at, settled.sent) == (DeliveryState.DUE, moment, BACKFILL)
+    assert deliver(id) is None
     assert not far_end.packages
 
 

@@ -375,3 +375,14 @@ def test_a_consent_of_tomorrow_lets_nothing_out_today(trial):
     trial.write(a_patient(), a_consent(dateTime=tomorrow), a_subject())
 
     assert trial.pack().package is None
+
+
+def test_a_consent_that_begins_later_is_looked_at_again_when_it_does(trial):
+    moment = trial.now + timedelta(minutes=2)
+    trial.write(a_patient(), a_consent(dateTime=moment.isoformat()), a_subject())
+    early = trial.pack()
+    trial.now = moment
+
+    assert (early.package, early.again_at) == (None, moment)
+    assert trial.pack().package is not None
+    assert trial.pack().again_at is None

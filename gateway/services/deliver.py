@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from gateway.errors import GatewayError, StaleClaim, StoreError
 from gateway.model.delivery import (
@@ -154,18 +155,21 @@ class Deliver:
         recipient = self.recipients[delivery.view.recipient]
         settled = settle(delivery, outcome, now, recipient.retry, packed.upto)
         attempt = _attempt(delivery, outcome, packed, started, now)
+        before = after = Breaker(recipient.id)
+        stands = settled
         try:
-            with self.store.begin() as tx:
-                tx.deliveries.save(settled, attempt, self.owner)
-                self._record(tx, delivery, outcome, packed, now)
-                before, after = self._breaker(tx, recipient, outcome, now, sent=packed.package is not None)
-                settled = tx.deliveries.get(delivery.id) or settled  # more may have been planned meanwhile
+            for again in _insisting():
+                with again, self.store.begin() as tx:
+                    tx.deliveries.save(settled, attempt, self.owner)
+                    self._record(tx, delivery, outcome, packed, now)
+                    before, after = self._breaker(tx, recipient, outcome, now, sent=packed.package is not None)
+                    stands = tx.deliveries.get(delivery.id) or settled  # more may have been planned meanwhile
         except StaleClaim:
             log.warning("the lease was lost before the attempt was settled", delivery=delivery.delivery_id)
             return delivery
-        _tell(delivery, settled, outcome, recipient.id)
+        _tell(delivery, stands, outcome, recipient.id)
         _tell_breaker(before, after)
-        return settled
+        return stands
 
     def _record(self, tx: Transaction, delivery: Delivery, outcome: Outcome, packed: Packed, now: datetime) -> None:
         entries = packed.package.entries if packed.package else ()
@@ -192,6 +196,13 @@ class Deliver:
         if after != before:
             tx.breakers.set(after)
         return before, after
+
+
+def _insisting() -> Retrying:
+    """Return the tries at noting what came of an attempt: unsaid, it would be known when the lease runs out."""
+    troubled = retry_if_exception(lambda error: isinstance(error, StoreError) and not isinstance(error, StaleClaim))
+    wait = wait_random_exponential(multiplier=0.1, max=2)
+    return Retrying(retry=troubled, stop=stop_after_attempt(5), wait=wait, reraise=True)
 
 
 def _look_again(tx: Transaction, delivery: Delivery, packed: Packed, now: datetime) -> None:

@@ -406,6 +406,29 @@ def test_a_cursor_begins_again_at_the_moment_from_which_more_may_leave(store, cl
     assert not far_end.packages
 
 
+class Faltering:
+    """A store that fails one transaction when told to."""
+
+    def __init__(self, store):
+        self._store = store
+        self.fails = False
+
+    def begin(self, *, write=True):
+        failing, self.fails = self.fails, False
+        if failing:
+            raise StoreUnavailable("one statement in a hundred")
+        return self._store.begin(write=write)
+
+
+def test_what_came_of_an_attempt_is_noted_though_the_store_fails_once(store, clock, world):
+    deliver, far_end = world()
+    faltering = Faltering(store)
+    far_end.before = lambda: setattr(faltering, "fails", True)
+    id = plan(store, clock())
+
+    assert replace(deliver, store=faltering)(id).state is DeliveryState.IDLE
+
+
 def test_every_attempt_is_counted_with_its_outcome(store, clock, world):
     deliver, _ = world(Unknown("x"))
     told = []

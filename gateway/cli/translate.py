@@ -85,6 +85,8 @@ class Summary:
     reasons: Counter[str] = field(default_factory=Counter)
     not_mapped: Counter[str] = field(default_factory=Counter)
     gaps: Counter[str] = field(default_factory=Counter)
+    held: Counter[str] = field(default_factory=Counter)
+    findings: Counter[str] = field(default_factory=Counter)
 
     def count(self, translation: Translation) -> None:
         """Add one message."""
@@ -93,6 +95,10 @@ class Summary:
             self.refused += 1
             self.reasons[_why(translation)] += 1
         self.resources.update(statement.type for statement in translation.statements)
+        self.held.update(
+            f"{statement.type}: {statement.held}" for statement in translation.statements if statement.held
+        )
+        self.findings.update(f"{finding.place}: {finding.what}" for finding in translation.findings)
         self.not_mapped.update(translation.not_mapped)
         self.gaps.update(
             f"{gap.kind} {gap.place} {gap.system}|{gap.code} {gap.unit}".rstrip() for gap in translation.gaps
@@ -104,6 +110,8 @@ class Summary:
         for title, counter in (
             ("resources", self.resources),
             ("refused because", self.reasons),
+            ("held for a person", self.held),
+            ("remarks", self.findings),
             ("fields valued but not mapped", self.not_mapped),
             ("codes, units and authorities not mapped", self.gaps),
         ):

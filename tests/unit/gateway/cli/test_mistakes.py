@@ -48,6 +48,18 @@ def test_a_certificate_that_is_not_there_is_named(run, tmp_path):
     assert message == "ca.pem: cannot be read as PEM: No such file or directory"
 
 
+def test_a_report_says_what_would_wait_for_a_person_and_why(run, tmp_path):
+    (tmp_path / "one.hl7").write_bytes(
+        b"MSH|^~\\&|LIS|A|GW|B|20260312101500||ORU^R01|1|P|2.5\rPID|1||0000001^^^SANCELSO^MR||Rossi^Gaia||14/03/19|F\r"
+        b"OBR|1|A1|L1|EMO^Emocromo^L|||20260312083000||||||||||||||||||F\rOBX|1|NM|HB^Hb^L||98|g/dL|||||F\r"
+    )
+
+    report = run("translate", "one.hl7", "--site", "san-celso-lis", "--report").stdout
+
+    assert "Observation: implausible value" in report
+    assert "PID-7: not a date of HL7 v2: left out" in report
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.1:99999", ":2575", "host:0"])
 def test_an_address_nobody_can_listen_on_is_a_usage_error(run, tmp_path, address):
     (tmp_path / "one.hl7").write_bytes(b"MSH|^~\\&|A|B|C|D|||ORU^R01|1|P|2.5\r")

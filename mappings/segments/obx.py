@@ -17,6 +17,7 @@ from mappings.segments.obx_meaning import Meaning
 from mappings.segments.obx_order import meaning, order_of
 from mappings.segments.obx_value import value
 from mappings.tables import load
+from mappings.units import ONE
 
 _STATUS: Final = load("hl70085_observation_status")
 _INTERPRETATION: Final = load("hl70078_interpretation")
@@ -86,7 +87,10 @@ def interpretation(found: Field, context: Context) -> dict[str, Any]:
 
 
 def reference_range(found: Field, context: Context) -> dict[str, Any]:
-    """OBX-7: always as text; as low and high in the unit of the value where it can be read in the site's numbers."""
+    """OBX-7: always as text; as low and high in the unit of the value where it can be read in the site's numbers.
+
+    Where the value was converted, the text says the unit that was sent.
+    """
     known = meaning(context)
     order = order_of(context)
     key = ("range", found.raw, id(known), order.dialect)
@@ -105,6 +109,8 @@ def _range(text: str, known: Meaning, context: Context) -> dict[str, Any]:
         for name, end in zip(("low", "high"), ends, strict=True):
             if end is not None:
                 made[name] = {"value": known.convert(end), **unit}
+        if known.factor != ONE:
+            text = f"{text} {known.unit.text}"  # as sent it would be read in the unit of the converted value
     made["text"] = text
     return made
 

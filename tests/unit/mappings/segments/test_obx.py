@@ -350,7 +350,7 @@ def test_no_value_says_why_unless_the_result_is_taken_back(status, reason, sent)
 def test_the_reference_range_is_in_the_unit_of_the_value_and_in_the_senders_words():
     (made,) = observation("OBX|1|NM|HB^Hb^L||98|g/L|115-135||||F")["referenceRange"]
 
-    assert made == {"low": quantity("11.5", "g/dL"), "high": quantity("13.5", "g/dL"), "text": "115-135"}
+    assert made == {"low": quantity("11.5", "g/dL"), "high": quantity("13.5", "g/dL"), "text": "115-135 g/L"}
 
 
 def test_a_range_in_words_stays_in_words():

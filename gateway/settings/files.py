@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from gateway.hl7v2.charset import codec_of
+
 Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="lower case letters, digits and hyphens")]
 
 
@@ -24,6 +26,15 @@ def _zone(name: str) -> str:
 
 
 Zone = Annotated[str, AfterValidator(_zone)]
+
+
+def _charset(name: str) -> str:
+    if not codec_of(name):
+        raise ValueError(f"{name!r} is no character set of table 0211, such as 8859/1 or UNICODE UTF-8")
+    return name
+
+
+Charset = Annotated[str, AfterValidator(_charset)]
 
 
 class FileModel(BaseModel):
@@ -162,7 +173,7 @@ class SiteFile(FileModel):
     name: str
     zone: Zone = Field(description="IANA time zone, used where the sender writes no offset")
     organization: OrganizationTable | None = None
-    charset: str = Field("ASCII", description="MSH-18 assumed when the sender declares none (table 0211)")
+    charset: Charset = Field("ASCII", description="MSH-18 assumed when the sender declares none (table 0211)")
     windows_1252: bool = Field(False, description="8859/1 or nothing declared really is Windows-1252")
     decimal_comma: bool = Field(False, description="9,8 is nine point eight")
     thousands: str = Field("", max_length=1, description="thousands separator of numbers")

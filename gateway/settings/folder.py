@@ -73,6 +73,7 @@ def load(folder: Path, environment: Mapping[str, str]) -> Settings:
     studies = _studies(folder, errors)
     recipients = _recipients(folder, studies, errors)
     _check_references(folder, sites, studies, errors)
+    _check_ports(folder, feeds, errors)
     return Settings(
         folder=folder,
         gateway=gateway,
@@ -102,10 +103,8 @@ def _overridden(gateway: GatewayFile, environment: Mapping[str, str]) -> Gateway
 
 
 def _read(path: Path, shape: type[M], errors: list[ConfigurationError]) -> M | None:
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        errors.append(ConfigurationError(str(path), f"cannot be read ({type(error).__name__})"))
+    text = _text(path, errors)
+    if text is None:
         return None
     try:
         return shape.model_validate(_tuples(tomllib.loads(text)))
@@ -114,9 +113,25 @@ def _read(path: Path, shape: type[M], errors: list[ConfigurationError]) -> M | N
     except ValidationError as error:
         for problem in error.errors(include_url=False):
             where = ".".join(str(part) for part in problem["loc"])
-            what = "there is no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
+            what = "there is no such setting" if problem["type"] == "extra_forbidden" else _said(problem["msg"])
             errors.append(ConfigurationError(str(path), f"{where}: {what}", line_of(text, problem["loc"])))
     return None
+
+
+def _text(path: Path, errors: list[ConfigurationError]) -> str | None:
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        errors.append(ConfigurationError(str(path), "is not UTF-8 text: save it as UTF-8", line))
+    except OSError as error:
+        errors.append(ConfigurationError(str(path), f"cannot be read: {error.strerror or type(error).__name__}"))
+    return None
+
+
+def _said(message: str) -> str:
+    """A validator's own words, without its announcement."""
+    return message.removeprefix("Value error, ")
 
 
 def _tuples(value: Any) -> Any:
@@ -149,15 +164,18 @@ def read_codes(path: Path, errors: list[ConfigurationError]) -> tuple[CodeMapEnt
     if not path.exists():
         return ()
     entries = []
-    reader = csv.DictReader(io.StringIO(path.read_text("utf-8-sig")))
+    reader = csv.DictReader(io.StringIO(_text(path, errors) or ""))
     for row in reader:
+        if None in row:
+            errors.append(ConfigurationError(str(path), "the row has more columns than the header", reader.line_num))
+            continue
         try:
             values = {name: value for name, value in row.items() if value}
             entries.append(entry_of(CodeRow.model_validate(values)))
         except (ValidationError, TypeError) as error:
             what = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "?"}
             where = ".".join(str(part) for part in what["loc"])
-            errors.append(ConfigurationError(str(path), f"{where}: {what['msg']}", reader.line_num))
+            errors.append(ConfigurationError(str(path), f"{where}: {_said(str(what['msg']))}", reader.line_num))
     return tuple(entries)
 
 
@@ -216,3 +234,15 @@ def _check_references(
         for setting, name in problems:
             what = f"{setting}: {name!r} is not declared in " + ("authorities" if setting == "primary" else "studies/")
             errors.append(ConfigurationError(str(path), what, line_of(text, (setting,))))
+
+
+def _check_ports(folder: Path, feeds: Mapping[str, Feed], errors: list[ConfigurationError]) -> None:
+    """Two feeds cannot listen on one port; 0 takes a free one."""
+    taken: dict[tuple[str, int], str] = {}
+    for feed in feeds.values():
+        if feed.kind != "mllp" or not feed.port:
+            continue
+        first = taken.setdefault((feed.host, feed.port), feed.id)
+        if first != feed.id:
+            path = folder / "sites" / f"{feed.site}.toml"
+            errors.append(ConfigurationError(str(path), f"feeds: {feed.id!r} has the port of {first!r}, {feed.port}"))

@@ -33,6 +33,30 @@ def test_a_misspelt_setting_is_an_error_with_its_line(folder):
     assert errors(folder) == ["sites/ankara.toml:7: decimal_coma: there is no such setting"]
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("sites/ankara.toml", '"8859/9"', '"latin-77"', "sites/ankara.toml:6: charset: 'latin-77' is no character set"),
+        ("sites/ankara.toml", "Ankara children", "Ank\xe0ra children", "sites/ankara.toml:3: is not UTF-8 text"),
+        ("codes/ankara.csv", "HEMOGRAM", "HEMOGR\xe0M", "codes/ankara.csv:2: is not UTF-8 text"),
+        ("codes/ankara.csv", "HEMOGRAM,", "HEMOGRAM,,,,,,,,,,,,,,", "codes/ankara.csv:2: the row has more columns"),
+        (
+            "sites/san-celso-ehr.toml",
+            "2576",
+            "2575",
+            "sites/san-celso-lis.toml: feeds: 'lis' has the port of 'adt', 2575",
+        ),
+    ],
+)
+def test_a_plausible_mistake_is_an_error_that_says_how_to_mend_it(folder, file, old, new, said):
+    text = (folder / file).read_text("utf-8")
+    assert old in text
+    coding = "latin-1" if "\xe0" in new else "utf-8"
+    (folder / file).write_bytes(text.replace(old, new, 1).encode(coding, "replace"))
+
+    assert any(error.startswith(said) for error in errors(folder)), errors(folder)
+
+
 def test_every_error_is_listed_not_only_the_first(folder):
     site = folder / "sites" / "ankara.toml"
     site.write_text(site.read_text().replace('"Europe/Istanbul"', '"Asia/Ankara"').replace('"folder"', '"ftp"'))

@@ -9,7 +9,7 @@ run: .venv/.runtime
 	$(BIN)/gateway demo $(ARGS)
 
 test: .venv/.dev services
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable
 
 import structlog
@@ -27,9 +28,13 @@ class Loop:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
+    def ask(self) -> None:
+        """Ask the target to end, without waiting for it."""
+        self._ends.set()
+
     def stop(self) -> None:
         """Ask the target to end and wait for it."""
-        self._ends.set()
+        self.ask()
         self._thread.join()
 
     def _run(self) -> None:
@@ -44,6 +49,10 @@ class Loop:
             again(self._target, self._ends.is_set)
 
     def _tell(self, state: RetryCallState) -> None:
+        """Log what failed; of an error that is not ours only its type and place, as its text may quote a value."""
         error = state.outcome.exception() if state.outcome else None
-        trace = {} if isinstance(error, GatewayError) else {"exc_info": error}
-        log.warning("a loop failed and goes on", loop=self._name, error=f"{type(error).__name__}: {error}", **trace)
+        if isinstance(error, GatewayError):
+            log.warning("a loop failed and goes on", loop=self._name, error=f"{type(error).__name__}: {error}")
+        elif error is not None:
+            where = "".join(traceback.format_tb(error.__traceback__))
+            log.warning("a loop failed and goes on", loop=self._name, error=type(error).__name__, where=where)

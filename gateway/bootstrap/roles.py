@@ -98,6 +98,9 @@ class Gateway:
 
     def stop(self) -> None:
         """Drain: stop taking in, finish what is begun, let go of the broker and the database."""
+        for part in self._parts:
+            if isinstance(part, Loop):
+                part.ask()
         for part in reversed(self._parts):
             part.stop()
         self._parts.clear()

@@ -80,7 +80,9 @@ class DeliverTable(FileModel):
     """``[deliver]``: how recipients are served."""
 
     threads: int = Field(2, ge=1, le=64, description="attempts in flight per recipient at most")
-    lease_seconds: float = Field(60.0, gt=0, description="an attempt not settled by then may have happened")
+    lease_seconds: float = Field(
+        180.0, gt=0, description="longer than any attempt; not settled by then, it may have happened"
+    )
 
 
 class BrokerTable(FileModel):

@@ -18,9 +18,8 @@ POLICY = Policy([releasing.recipient()], [MLD], KEYS.pseudonym)
 PATIENT = uid("patient")
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)  # one process owns an embedded one
 def test_processes_that_start_at_once_write_the_configuration_once(database):
-    if database.is_sqlite:
-        pytest.skip("one process owns the file")
     study = {"resourceType": "ResearchStudy", "id": "mld", "status": "active", "title": "A study"}
 
     def start(store):
@@ -42,9 +41,8 @@ def test_processes_that_start_at_once_write_the_configuration_once(database):
         assert tx.codes.revision() == 1
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)  # one writes at a time elsewhere
 def test_a_change_that_is_committed_while_a_recipient_is_planned_anew_is_planned(database):
-    if database.is_sqlite:
-        pytest.skip("one writes at a time")
     working, starting = database.open(), database.open()
     with working.begin() as tx:
         tx.resources.append([releasing.version(one) for one in (a_patient(), a_consent(), a_subject())])

@@ -23,8 +23,8 @@ from gateway.ports import Broker, Event
 class Outbox(Protocol):
     """Holds published events until their receipt comes."""
 
-    def keep(self, events: Sequence[Event]) -> None:
-        """Keep events; one that is kept already stays as it is."""
+    def keep(self, delivery: int, events: Sequence[Event]) -> None:
+        """Keep events of a delivery; one that is kept already stays as it is."""
 
     def forget(self, events: Sequence[Event]) -> None:
         """Forget events that were not published after all."""
@@ -44,7 +44,7 @@ class Amqp:
     def deliver(self, package: Package) -> Outcome:
         """Publish the package's events; accepted once the broker confirmed them all."""
         events = [self._event(package, released) for released in package.entries]
-        self._outbox.keep(events)
+        self._outbox.keep(package.delivery, events)
         results = self._broker.publish(events)
         failed = [error for error in results if error is not None]
         if not failed:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 import structlog
@@ -237,6 +237,7 @@ class Gateway:
     def _start_relay(self) -> None:
         from gateway.services.receipts import record_receipts
         from gateway.services.relay import Relay, RelaySettings
+        from gateway.services.still import may_still_leave
 
         wanted = self.settings.gateway.relay
         limits = RelaySettings(
@@ -244,7 +245,8 @@ class Gateway:
             republish_after=timedelta(seconds=wanted.republish_seconds),
             receipt_after=timedelta(seconds=wanted.receipt_seconds),
         )
-        relay = Relay(self.store, self.broker, self.settings.recipients, utc_now, limits)
+        may_leave = partial(may_still_leave, self.policy)
+        relay = Relay(self.store, self.broker, self.settings.recipients, may_leave, utc_now, settings=limits)
         self._parts.append(Loop("relay", relay.run))
         if any(recipient.kind == "amqp" for recipient in self.settings.recipients.values()):
             self._parts.append(Loop("receipts", lambda stop: record_receipts(self.store, self.broker, stop)))

@@ -107,6 +107,11 @@ class Package:
     entries: tuple[Released, ...]
     repeat: bool = False
 
+    @property
+    def delivery(self) -> int:
+        """The id of the cursor, which its delivery ids begin with."""
+        return int(self.delivery_id.partition("-")[0])
+
 
 @dataclass(frozen=True, slots=True)
 class Packed:

@@ -7,7 +7,17 @@ same contract test (``tests/contracts``).
 
 from gateway.ports.broker import Broker, Event
 from gateway.ports.edges import Clock, Packager, RecipientAdapter, Translator
-from gateway.ports.rows import AuditEvent, Breaker, GapLine, Hold, LaneClaim, MessageFilter, Process, QueueLine
+from gateway.ports.rows import (
+    AuditEvent,
+    Breaker,
+    GapLine,
+    Hold,
+    LaneClaim,
+    MessageFilter,
+    Process,
+    QueueLine,
+    Unreceipted,
+)
 from gateway.ports.store import Store, Transaction
 from gateway.ports.tables import (
     Audit,
@@ -48,5 +58,6 @@ __all__ = [
     "Store",
     "Transaction",
     "Translator",
+    "Unreceipted",
     "WorkList",
 ]

@@ -81,6 +81,16 @@ class AuditEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreceipted:
+    """An event whose receipt has not come: its message id, the delivery it was part of, routing key and body."""
+
+    message_id: str
+    delivery: int
+    routing_key: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Process:
     """A running process of the gateway: its name in leases, its roles, when it began and was last heard of (UTC)."""
 

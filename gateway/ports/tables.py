@@ -12,7 +12,8 @@ from gateway.model.resource import Clock as ElementClock
 from gateway.model.resource import ResourceVersion
 from gateway.model.site import CodeMapEntry
 from gateway.model.translation import Gap, PatientKey
-from gateway.ports.rows import AuditEvent, Breaker, GapLine, Hold, LaneClaim, MessageFilter, Process
+from gateway.ports.broker import Event
+from gateway.ports.rows import AuditEvent, Breaker, GapLine, Hold, LaneClaim, MessageFilter, Process, Unreceipted
 
 
 class Messages(Protocol):
@@ -228,14 +229,14 @@ class Audit(Protocol):
 class Outbox(Protocol):
     """Released events of amqp recipients until their receipt comes (a confirm is not a receipt)."""
 
-    def add(self, recipient: str, message_id: str, routing_key: str, body: bytes, at: datetime) -> None:
-        """Keep an event that was published; the same message id is kept once."""
+    def add(self, recipient: str, delivery: int, event: Event, at: datetime) -> None:
+        """Keep an event of a delivery; the same message id is kept once for a recipient."""
 
     def receipt(self, recipient: str, message_id: str) -> bool:
         """Forget an event the recipient has; False when it is not known."""
 
-    def unreceipted(self, recipient: str, older_than: datetime, limit: int) -> list[tuple[str, str, bytes]]:
-        """Return (message id, routing key, body) published before ``older_than``, oldest first."""
+    def unreceipted(self, recipient: str, older_than: datetime, limit: int) -> list[Unreceipted]:
+        """Return events published before ``older_than``, oldest first."""
 
     def republished(self, message_ids: Iterable[str], at: datetime) -> None:
         """Note that these were published again."""

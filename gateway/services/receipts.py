@@ -19,12 +19,12 @@ class RecipientOutbox:
         self._recipient = recipient
         self._clock = clock
 
-    def keep(self, events: Sequence[Event]) -> None:
-        """Keep events until their receipt; one that is kept already stays as it is."""
+    def keep(self, delivery: int, events: Sequence[Event]) -> None:
+        """Keep events of a delivery until their receipt; one that is kept already stays as it is."""
         now = self._clock()
         with self._store.begin() as tx:
             for event in events:
-                tx.outbox.add(self._recipient, event.message_id, event.routing_key, event.body, now)
+                tx.outbox.add(self._recipient, delivery, event, now)
 
     def forget(self, events: Sequence[Event]) -> None:
         """Forget events that were not published after all."""

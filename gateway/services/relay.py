@@ -19,10 +19,13 @@ from gateway.errors import BrokerError, BrokerUnavailable, QueueFull, StoreError
 from gateway.model.delivery import Delivery
 from gateway.model.event import headers
 from gateway.model.recipient import Recipient
-from gateway.ports import Broker, Clock, Event, Store
+from gateway.ports import AuditEvent, Broker, Clock, Event, Store, Transaction, Unreceipted
 from gateway.services.waiting import growing, wait_before
 
 log = structlog.get_logger()
+
+MayLeave = Callable[[Transaction, Unreceipted, datetime], bool]
+"""Says whether an event released before may be sent once more now (``gateway.services.still``)."""
 
 TROUBLE: Final = growing(timedelta(seconds=0.5), timedelta(seconds=30))
 
@@ -53,11 +56,14 @@ class Relay:
         store: Store,
         broker: Broker,
         recipients: Mapping[str, Recipient],
+        may_leave: MayLeave,
         clock: Clock,
+        *,
         settings: RelaySettings | None = None,
     ) -> None:
         self._store = store
         self._broker = broker
+        self._may_leave = may_leave
         self._amqp = [one for one in recipients.values() if one.kind == "amqp"]
         self._clock = clock
         self._settings = settings or RelaySettings()
@@ -161,12 +167,24 @@ class Relay:
         # What still waits in the queue has its receipt ahead: only an empty queue has lost it.
         busy = self._broker.depths().get(f"recipient.{recipient.id}", 0) > 0
         age = self._settings.receipt_after_busy if busy else self._settings.receipt_after
-        with self._store.begin(write=False) as tx:
-            lost = tx.outbox.unreceipted(recipient.id, now - age, self._settings.batch)
-        events = [Event(key, body, message_id, headers(key, message_id)) for message_id, key, body in lost]
+        lost = self._still_due(recipient, now - age, now)
+        events = [Event(each.routing_key, each.body, each.message_id, headers(each.routing_key, each.message_id))
+                  for each in lost]  # fmt: skip
         results = self._broker.publish(events) if events else []
         again = [event.message_id for event, error in zip(events, results, strict=True) if error is None]
         if again:
             with self._store.begin() as tx:
                 tx.outbox.republished(again, now)
             log.info("events without a receipt were published again", recipient=recipient.id, events=len(again))
+
+    def _still_due(self, recipient: Recipient, older_than: datetime, now: datetime) -> list[Unreceipted]:
+        """Return what may be published again; what no longer may leave is forgotten, and that is audited."""
+        with self._store.begin() as tx:
+            found = tx.outbox.unreceipted(recipient.id, older_than, self._settings.batch)
+            due = [each for each in found if self._may_leave(tx, each, now)]
+            for each in found:
+                if each not in due:
+                    tx.outbox.receipt(recipient.id, each.message_id)
+                    subject = f"delivery/{each.delivery}"
+                    tx.audit.write([AuditEvent(now, "withheld", recipient.id, subject, "an event not yet received")])
+        return due

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import delete, select, update
 
+from gateway.ports import Event, Unreceipted
 from gateway.store.backend import Unit, chunks, ignoring
 from gateway.store.schema import outbox
 from gateway.store.types import short, storable
@@ -21,14 +22,15 @@ class SqlOutbox:
         self._unit = unit
         self._connection = unit.connection
 
-    def add(self, recipient: str, message_id: str, routing_key: str, body: bytes, at: datetime) -> None:
-        """Keep an event that was published; the same message id is kept once for a recipient."""
+    def add(self, recipient: str, delivery: int, event: Event, at: datetime) -> None:
+        """Keep an event of a delivery; the same message id is kept once for a recipient."""
         insert = ignoring(self._unit.backend.insert, outbox, "message_id", "recipient")
         row = {
-            "message_id": message_id,
+            "message_id": event.message_id,
             "recipient": recipient,
-            "routing_key": routing_key,
-            "body": self._unit.cipher.seal(body, _place(recipient, message_id)),
+            "delivery": delivery,
+            "routing_key": event.routing_key,
+            "body": self._unit.cipher.seal(event.body, _place(recipient, event.message_id)),
             "added_at": at,
             "published_at": at,
         }
@@ -39,13 +41,16 @@ class SqlOutbox:
         gone = delete(outbox).where(_O.message_id == message_id, _O.recipient == recipient)
         return self._connection.execute(gone).rowcount > 0
 
-    def unreceipted(self, recipient: str, older_than: datetime, limit: int) -> list[tuple[str, str, bytes]]:
-        """Return (message id, routing key, body) published before ``older_than``, oldest first."""
+    def unreceipted(self, recipient: str, older_than: datetime, limit: int) -> list[Unreceipted]:
+        """Return events published before ``older_than``, oldest first."""
         query = select(outbox).where(_O.recipient == recipient, _O.published_at < older_than)
         rows = self._connection.execute(query.order_by(_O.published_at, _O.added_at, _O.message_id).limit(limit))
         unseal = self._unit.cipher.open
         return [
-            (row.message_id, row.routing_key, unseal(row.body, _place(row.recipient, row.message_id))) for row in rows
+            Unreceipted(
+                row.message_id, row.delivery, row.routing_key, unseal(row.body, _place(row.recipient, row.message_id))
+            )
+            for row in rows
         ]
 
     def republished(self, message_ids: Iterable[str], at: datetime) -> None:

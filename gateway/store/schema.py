@@ -294,6 +294,7 @@ outbox = Table(
     metadata,
     Column("message_id", Key, primary_key=True),
     Column("recipient", Key, primary_key=True),
+    Column("delivery", BigInteger, nullable=False),
     Column("routing_key", Line, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("added_at", Moment, nullable=False),

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.model.site import CodeMapEntry
 from gateway.model.translation import Gap
-from gateway.ports import AuditEvent, Breaker, Hold, Process
+from gateway.ports import AuditEvent, Breaker, Event, Hold, Process, Unreceipted
 from tests.contracts.stores import DAY, MINUTE, NOW, SECOND
 
 HGB = Gap("code", "OBX-3", "HGB", system="L", unit="g/dl", text="Haemoglobin")
@@ -158,14 +158,14 @@ def test_audit_events_are_found_newest_first(store):
 
 def test_an_event_waits_for_its_receipt(store):
     with store.begin() as tx:
-        tx.outbox.add("reg", "1-1-a", "reg.mld-01.Observation.created", b"{}", NOW)
-        tx.outbox.add("reg", "1-1-a", "other", b"other", NOW + DAY)
-        tx.outbox.add("reg", "1-1-b", "reg.mld-01.Patient.created", b"[]", NOW + SECOND)
-        tx.outbox.add("edc", "2-1-a", "k", b"", NOW)
+        tx.outbox.add("reg", 1, Event("reg.mld-01.Observation.created", b"{}", "1-1-a"), NOW)
+        tx.outbox.add("reg", 1, Event("other", b"other", "1-1-a"), NOW + DAY)
+        tx.outbox.add("reg", 1, Event("reg.mld-01.Patient.created", b"[]", "1-1-b"), NOW + SECOND)
+        tx.outbox.add("edc", 2, Event("k", b"", "2-1-a"), NOW)
         waiting = tx.outbox.unreceipted("reg", NOW + MINUTE, 10)
         assert waiting == [
-            ("1-1-a", "reg.mld-01.Observation.created", b"{}"),
-            ("1-1-b", "reg.mld-01.Patient.created", b"[]"),
+            Unreceipted("1-1-a", 1, "reg.mld-01.Observation.created", b"{}"),
+            Unreceipted("1-1-b", 1, "reg.mld-01.Patient.created", b"[]"),
         ]
         assert tx.outbox.unreceipted("reg", NOW + MINUTE, 1) == waiting[:1]
         assert tx.outbox.unreceipted("reg", NOW, 10) == []
@@ -178,9 +178,9 @@ def test_an_event_waits_for_its_receipt(store):
 def test_a_republished_event_waits_anew_but_grows_old_all_the_same(store):
     with store.begin() as tx:
         for name in ("a", "b"):
-            tx.outbox.add("reg", name, "k", name.encode(), NOW)
+            tx.outbox.add("reg", 1, Event("k", name.encode(), name), NOW)
         tx.outbox.republished(["a"], NOW + DAY)
-        assert [name for name, _, _ in tx.outbox.unreceipted("reg", NOW + DAY, 10)] == ["b"]
+        assert [each.message_id for each in tx.outbox.unreceipted("reg", NOW + DAY, 10)] == ["b"]
         assert tx.outbox.prune("edc", NOW + DAY) == 0
         assert tx.outbox.prune("reg", NOW) == 0
         assert tx.outbox.prune("reg", NOW + SECOND) == 2

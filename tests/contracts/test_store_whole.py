@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from gateway.errors import KeysMissing, SchemaMismatch, StoreError, StoreUnavailable
 from gateway.model.translation import PatientKey
-from gateway.ports import AuditEvent, MessageFilter
+from gateway.ports import AuditEvent, Event, MessageFilter
 from gateway.store import create_store
 from tests.contracts.stores import KEYS, NOW, emptied, incoming, uid, upgraded, version
 from tests.servers.postgres import PostgresServer
@@ -79,7 +79,7 @@ def test_what_was_said_of_people_is_nowhere_readable_on_disk(database):
     with store.begin() as tx:
         tx.resources.append([version(1, body=MARKER.encode(), own=MARKER.encode())])
         tx.resources.register_keys([PatientKey(uid(1), MARKER, MARKER)])
-        tx.outbox.add("reg", "1-1", "k", MARKER.encode(), NOW)
+        tx.outbox.add("reg", 1, Event("k", MARKER.encode(), "1-1"), NOW)
         tx.audit.write([EVENT])
     database.close()
     kept = database.bytes_on_disk()

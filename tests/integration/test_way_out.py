@@ -74,7 +74,7 @@ def test_nothing_is_lost_or_doubled_when_rabbitmq_is_wiped_in_the_middle(store, 
     }
     recipients = {"edc": edc, "registry": registry}
     deliver = Deliver(store, recipients, adapters, SubjectPackager(), utc_now, "w1")
-    relay = Relay(store, broker, recipients, utc_now, SETTINGS)
+    relay = Relay(store, broker, recipients, lambda *_: True, utc_now, settings=SETTINGS)
 
     def plan_all(upto):
         for name in recipients:

@@ -367,6 +367,7 @@ def _outbox() -> None:
         "outbox",
         sa.Column("message_id", Key(), nullable=False),
         sa.Column("recipient", Key(), nullable=False),
+        sa.Column("delivery", sa.BigInteger(), nullable=False),
         sa.Column("routing_key", Line(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("added_at", Moment(), nullable=False),

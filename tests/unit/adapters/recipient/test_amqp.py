@@ -22,7 +22,7 @@ def broker():
 class Kept(list):
     """An outbox in memory."""
 
-    def keep(self, events):
+    def keep(self, delivery, events):
         self.extend(one for one in events if one not in self)
 
     def forget(self, events):

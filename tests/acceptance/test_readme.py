@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FAILS = {"gateway translate fixtures/messages --site san-celso-lis --report"}
+FAILS = {"gateway translate fixtures/messages/*.lis.*.hl7 --site san-celso-lis --report"}
 """Shown commands that end with 1, as they must: the story holds messages that are refused."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from enum import StrEnum
@@ -78,7 +77,6 @@ class Gateway:
         self.addresses: dict[str, str] = {}
         self.owner = _owner(settings)
         self._parts: list[Part] = []
-        self._answering = threading.Event()
 
     def start(self) -> None:
         """Prepare the database and start every role of this process."""

@@ -72,7 +72,7 @@ def test_a_reader_beside_the_owner_sees_what_is_committed_and_cannot_write(url, 
 
 
 def test_a_reader_needs_a_file(url):
-    with pytest.raises(StoreUnavailable, match="no database file"):
+    with pytest.raises(StoreUnavailable, match="there is no database yet"):
         create_store(url, KEYS, read_only=True)
 
 

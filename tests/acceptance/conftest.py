@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +25,8 @@ def year():
 def captured(tmp_path_factory):
     """The folder that every FHIR document the stand-ins receive is written into."""
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("captured")
+        wanted = os.environ.get("FHIR_CAPTURE")
+        folder = Path(wanted) / f"acceptance-{os.getpid()}" if wanted else tmp_path_factory.mktemp("captured")
         patch.setenv("FHIR_CAPTURE", str(folder))
         yield folder
 

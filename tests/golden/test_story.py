@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fixtures.standins.serving import capture
 from fixtures.story import Played, story
 from gateway.bootstrap.parts import handles
 from gateway.fhir import codec
@@ -51,7 +52,9 @@ def _outcome(message: Played) -> Any:
     resources = [codec.decode(statement.body) for statement in translation.statements]
     for resource in resources:
         validate(resource)
-    return transaction(put(resource) for resource in resources)
+    bundle = transaction(put(resource) for resource in resources)
+    capture(codec.encode(bundle))
+    return bundle
 
 
 @pytest.mark.parametrize("message", story(), ids=lambda message: message.name)

@@ -80,7 +80,8 @@ class Released:
     """One entry of an attempt: a resource as this view may see it.
 
     ``id`` and ``body`` (its references included) are the view's own, pseudonymous where the view is; ``resource`` is
-    the internal id, ``change`` and ``version`` the stored ones. ``body`` is never shared between entries.
+    the internal id, ``change`` and ``version`` the stored ones. ``body`` is never shared between entries. ``message``
+    is the id of the message that said it: the correlation id of the logs (0: the configuration).
     """
 
     type: str
@@ -91,6 +92,7 @@ class Released:
     version: int
     change: int
     shared: bool = False
+    message: int = 0
 
     @property
     def reference(self) -> str:

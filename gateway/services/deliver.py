@@ -167,7 +167,7 @@ class Deliver:
         except StaleClaim:
             log.warning("the lease was lost before the attempt was settled", delivery=delivery.delivery_id)
             return delivery
-        _tell(delivery, stands, outcome, recipient.id)
+        _tell(delivery, stands, outcome, packed)
         _tell_breaker(before, after)
         return stands
 
@@ -238,12 +238,15 @@ def _withheld(delivery: Delivery, packed: Packed, now: datetime) -> list[AuditEv
     return [AuditEvent(now, "withheld", delivery.view.recipient, f"delivery/{delivery.id}", detail)]
 
 
-def _tell(delivery: Delivery, settled: Delivery, outcome: Outcome, recipient: str) -> None:
+def _tell(delivery: Delivery, settled: Delivery, outcome: Outcome, packed: Packed) -> None:
+    """Log one attempt, with the ids of the messages it carried the word of."""
+    entries = packed.package.entries if packed.package else ()
     tell = log.info if isinstance(outcome, Accepted) else log.warning
     tell(
         "delivery attempted",
         delivery=delivery.delivery_id,
-        recipient=recipient,
+        recipient=delivery.view.recipient,
+        messages=sorted({entry.message for entry in entries if entry.message}),
         outcome=outcome_name(outcome),
         detail=outcome.detail,
         state=str(settled.state),

@@ -105,9 +105,9 @@ class Packing:
 
     def add(self, version: ResourceVersion, let: Let, kind: ChangeKind, *, shared: bool = False) -> None:
         """Add an entry."""
-        self.entries.append(
-            Released(version.type, let.id, let.body, kind, version.id, version.version, version.change, shared)
-        )
+        stored = (version.id, version.version, version.change)
+        entry = Released(version.type, let.id, let.body, kind, *stored, shared=shared, message=version.message)
+        self.entries.append(entry)
 
 
 class StudyPacking(Packing):

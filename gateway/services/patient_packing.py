@@ -216,7 +216,8 @@ class PatientPacking(Packing):
 
     def _retract(self, version: ResourceVersion) -> None:
         public, body = retraction(version, self.rights)
-        entry = Released(version.type, public, body, ChangeKind.RETRACTED, version.id, version.version, version.change)
+        stored = (version.id, version.version, version.change)
+        entry = Released(version.type, public, body, ChangeKind.RETRACTED, *stored, message=version.message)
         self.entries.append(entry)
         self.carried[version.id] = entry
 

@@ -25,6 +25,7 @@ class RecipientOutbox:
         with self._store.begin() as tx:
             for event in events:
                 tx.outbox.add(self._recipient, delivery, event, now)
+        log.debug("events wait for their receipt", delivery=delivery, events=[event.message_id for event in events])
 
     def forget(self, events: Sequence[Event]) -> None:
         """Forget events that were not published after all."""
@@ -39,7 +40,9 @@ def record_receipts(store: Store, broker: Broker, stop: Callable[[], bool]) -> N
     def record(recipient: str, message_id: str) -> None:
         with store.begin() as tx:
             known = tx.outbox.receipt(recipient, message_id)
-        if not known:
+        if known:
+            log.debug("a receipt came", recipient=recipient, event=message_id)
+        else:
             log.info("a receipt names no event that waits for one", recipient=recipient)
 
     broker.receipts(record, stop)

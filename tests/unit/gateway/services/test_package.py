@@ -55,6 +55,16 @@ def test_a_subject_travels_with_all_it_refers_to_in_an_order_a_server_can_check(
         assert entry.body["id"] == entry.id != entry.resource
 
 
+def test_an_entry_names_the_message_that_said_it_for_the_log(trial):
+    enrol(trial)
+    trial.deliver()
+    trial.write(an_observation(), message=7)
+
+    (package,) = trial.deliver()
+
+    assert [entry.message for entry in package.entries] == [7]
+
+
 def test_the_next_result_travels_alone(trial):
     enrol(trial)
     trial.write(an_observation())

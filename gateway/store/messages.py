@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, TextClause, bindparam, select, text, union_all, update
+from sqlalchemy import ColumnElement, TextClause, bindparam, func, select, text, union_all, update
 
 from gateway.model.message import Became, Message, MessageState
 from gateway.ports import LaneClaim, MessageFilter
@@ -17,6 +18,9 @@ from gateway.store.types import microseconds
 _M = messages.c
 _LISTED = [column for column in _M if column.name not in {"raw", "acknowledgment", "digest", "positive"}]
 _GET = select(messages).where(_M.id == bindparam("id_"))
+WAITING_BYTES: Final = 32 * 1024 * 1024
+"""Messages handed out for translation together, as stored: sixty of the largest would not fit into memory."""
+
 _SETTLE = (
     update(messages)
     .where(_M.id == bindparam("id_"))
@@ -54,10 +58,19 @@ class SqlMessages:
         lanes = {f"lane_{place}": claim.lane for place, claim in enumerate(claims)}
         ids = sorted(self._connection.execute(union_all(*oldest), {**lanes, "limit_": limit}).scalars())[:limit]
         found: list[Message] = []
-        for some in chunks(ids):
+        for some in chunks(self._within(ids, WAITING_BYTES)):
             rows = self._connection.execute(select(messages).where(_M.id.in_(some)).order_by(_M.id))
             found += [self._whole(row) for row in rows]
         return found
+
+    def _within(self, ids: Sequence[int], limit: int) -> list[int]:
+        """Return the first of these that together take at most ``limit`` bytes as stored; one at least."""
+        sizes: dict[int, int] = {}
+        for some in chunks(ids):
+            query = select(_M.id, func.length(_M.raw)).where(_M.id.in_(some))
+            sizes.update((id, size) for id, size in self._connection.execute(query))
+        total = itertools.accumulate(sizes[id] for id in ids)
+        return [id for place, (id, size) in enumerate(zip(ids, total, strict=True)) if not place or size <= limit]
 
     def get(self, message: int) -> Message | None:
         """Return one message with its raw bytes."""

@@ -1,5 +1,6 @@
 """Messages and lanes: handed out in order, to one worker at a time, and settled."""
 
+import os
 from contextlib import ExitStack
 
 import pytest
@@ -25,6 +26,16 @@ def ids_of(store, wanted):
 def claim(store, owner, now=NOW, limit=64):
     with store.begin() as tx:
         return tx.lanes.claim(owner, now, MINUTE, limit)
+
+
+def test_a_worker_gets_no_more_than_fits_into_memory_and_one_message_at_least(store):
+    first, second = (row.id for row in store.receive([incoming(str(n), raw=os.urandom(18 << 20)) for n in (1, 2)]))
+
+    with store.begin(write=False) as tx:
+        assert [message.id for message in tx.messages.waiting([LaneClaim(7, 1)], 10)] == [first]
+    with store.begin() as tx:
+        tx.messages.settle([Became(first, MessageState.FAILED)], NOW)
+        assert [message.id for message in tx.messages.waiting([LaneClaim(7, 1)], 10)] == [second]
 
 
 def test_a_worker_gets_the_oldest_messages_of_its_lanes_in_order(store):

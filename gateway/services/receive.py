@@ -135,7 +135,18 @@ class Intake:
         ``size``: how large the message was, when only its head could be kept. Safe from any thread.
         """
         began = time.perf_counter()
-        self._put(_Waiting(self._judge.judge(feed, raw, size=size), deliver, token, began))
+        self._put(_Waiting(self._verdict(feed, raw, size), deliver, token, began))
+
+    def _verdict(self, feed: Feed, raw: bytes, size: int) -> Verdict:
+        """Judge a message; one we fail at is kept in quarantine and refused, or its sender would repeat it for ever."""
+        try:
+            return self._judge.judge(feed, raw, size=size)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the bytes are kept and a person is told)
+            where = "".join(traceback.format_tb(error.__traceback__))
+            log.error("judging failed", error=type(error).__name__, where=where, feed=feed.id)  # noqa: TRY400 (its text may quote the message)
+            return self._judge.stray(
+                feed, raw, "a defect in the gateway: this message could not be judged", answered=True
+            )
 
     def stray(self, feed: Feed, raw: bytes, deliver: Deliver, token: Any, *, reason: str, answered: bool) -> None:
         """Keep bytes outside any block in quarantine; ``answered``: their sender waits for an answer (AR)."""

@@ -159,6 +159,22 @@ def test_an_error_nobody_foresaw_does_not_end_the_writer(store):
     intake.stop()
 
 
+def test_a_message_we_fail_to_judge_is_kept_and_refused_and_the_next_is_taken(store):
+    def handles(kind):
+        if kind.startswith("ADT"):
+            raise RuntimeError("a defect")
+        return True
+
+    intake = Intake(store, clock, handles=handles)
+    intake.start()
+    bad = intake.receive(FEED, message("1", type="ADT^A01")).result(10)
+    good = intake.receive(FEED, message("2")).result(10)
+    intake.stop()
+
+    assert (bad.code, bad.accepted, good.code) == ("AR", False, "AA")
+    assert [row.state for row in rows(store)] == [MessageState.QUARANTINED, MessageState.STORED]
+
+
 def test_translation_is_told_when_something_to_translate_was_stored(store):
     told = []
     intake = Intake(store, clock, handles=lambda type: type == "ORU^R01", on_stored=lambda: told.append(1))

@@ -168,7 +168,7 @@ class Demo:
         while self._waiting():
             if time.monotonic() > deadline:
                 raise GatewayError(f"not everything was delivered within {WAIT_SECONDS:.0f} s; see the log above")
-            time.sleep(0.05)
+            time.sleep(0.05)  # it may settle in other processes, so the rows are looked at
 
     def _waiting(self) -> bool:
         folders = [Path(feed.path) for feed in self.settings.feeds.values() if feed.kind == "folder"]

@@ -205,7 +205,7 @@ class Intake:
             return [self._unstored(waiting.verdict) for waiting in batch]
         except Exception as error:  # noqa: BLE001 (the writer must outlive it: nobody is answered positively)
             where = "".join(traceback.format_tb(error.__traceback__))
-            log.error("storing failed", error=type(error).__name__, where=where, count=len(batch))  # noqa: TRY400 (same)
+            log.error("storing failed", error=type(error).__name__, where=where, count=len(batch))  # noqa: TRY400 (its text may quote a message)
             return [self._unstored(waiting.verdict) for waiting in batch]
         log.debug("messages stored", first=stored[0].id, last=stored[-1].id, count=len(stored))
         if any(waiting.verdict.incoming.state is MessageState.STORED for waiting in batch):
@@ -308,7 +308,7 @@ def _hand_out(answers: Sequence[tuple[_Waiting, Answer]]) -> None:
         try:
             deliver(its)
         except Exception as error:  # noqa: BLE001 (what one caller does with its answers must not cost the others theirs)
-            log.error("answers could not be handed out", error=type(error).__name__, count=len(its))  # noqa: TRY400 (same)
+            log.error("answers could not be handed out", error=type(error).__name__, count=len(its))  # noqa: TRY400 (its text may quote a message)
 
 
 def _some(*acknowledgments: bytes) -> tuple[bytes, ...]:

@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from gateway.store.types import Id, Key, Line, Moment
 
-REVISIONS: Final = ("0001",)
+REVISIONS: Final = ("0001", "0002")
 HEAD: Final = REVISIONS[-1]
 LANES: Final = 64
 TYPED: Final = ("Consent", "Patient", "ResearchStudy", "ResearchSubject")

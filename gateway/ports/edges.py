@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -28,6 +29,12 @@ class Packager(Protocol):
 
     def package(self, delivery: Delivery, now: datetime) -> Packed:
         """Pack what the cursor owes, in a read transaction of its own."""
+
+    def package_many(self, deliveries: Sequence[Delivery], now: datetime) -> list[Packed | Exception]:
+        """Pack several cursors in one read transaction, in their order.
+
+        What is wrong with one cursor stands in its place and spoils no other. Raises ``StoreError``.
+        """
 
 
 class RecipientAdapter(Protocol):

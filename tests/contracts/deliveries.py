@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from gateway.errors import StoreError
 from gateway.model.delivery import Accepted, Delivery, Outcome, Package, Packed, Released, View
 from gateway.ports import Store
 from tests.contracts.packages import VIEW
@@ -63,6 +64,11 @@ class FixedPackager:
         repeat = delivery.window is not None
         made = Package(delivery.delivery_id, delivery.view, self.entries, repeat) if self.entries else None
         return Packed(made, upto, withheld=self.withheld, again_at=self.again_at)
+
+    def package_many(self, deliveries: Sequence[Delivery], now: datetime) -> list[Packed | Exception]:
+        if self.fails is not None and not isinstance(self.fails, StoreError):
+            return [self.fails for _ in deliveries]
+        return [self.package(delivery, now) for delivery in deliveries]
 
 
 def plan(store: Store, now: datetime, upto: int = 10, view: View = VIEW, patient: str = "") -> int:

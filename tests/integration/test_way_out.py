@@ -46,6 +46,9 @@ class SubjectPackager:
         entries = (released(patient(name, name)), released(body, version=delivery.planned))
         return Packed(Package(delivery.delivery_id, delivery.view, entries), delivery.planned)
 
+    def package_many(self, deliveries, now):
+        return [self.package(delivery, now) for delivery in deliveries]
+
 
 @pytest.fixture
 def store(tmp_path):

@@ -100,7 +100,7 @@ class Deployment:
 
     def __enter__(self):
         try:
-            self._command("db", "upgrade")
+            self.command("db", "upgrade")
             for member in self.members.values():
                 self._spawn(member)
             for member in self.members.values():
@@ -130,10 +130,12 @@ class Deployment:
         member.running.kill()
         member.running.wait()
 
-    def restart(self, name):
-        """Start a process again and wait until it is ready."""
-        self._spawn(self.members[name])
-        self._wait_until_ready(self.members[name])
+    def restart(self, name, roles=None):
+        """Start a process again, for these roles from now on when given, and wait until it is ready."""
+        member = self.members[name]
+        member.roles = roles or member.roles
+        self._spawn(member)
+        self._wait_until_ready(member)
 
     def stop(self):
         """Ask every process to end, and see it end well and in time."""
@@ -175,7 +177,8 @@ class Deployment:
 
         wait_for(ready, PATIENCE, f"{member.name} ready")
 
-    def _command(self, *words):
+    def command(self, *words):
+        """Run a command of the deployment's own; return what it wrote. It must succeed."""
         done = subprocess.run(
             [sys.executable, "-m", "gateway", *words],
             env=self.environment,
@@ -185,6 +188,7 @@ class Deployment:
             check=False,
         )
         assert done.returncode == 0, done.stderr
+        return done.stdout
 
     # --- feeds
 

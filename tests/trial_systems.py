@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fixtures.standins.fhir import FhirStandIn
 from fixtures.standins.queues import QueueStandIn
@@ -25,6 +26,7 @@ class TrialSystems:
         self._servers: dict[str, FhirStandIn | WebhookStandIn] = {}
         self._readers: list[tuple[str, QueueStandIn]] = []
         self.reading = False
+        self._before: dict[str, dict[str, dict[str, Any]]] = {}
         for file in files:
             if file["kind"] == "fhir_server":
                 self._servers[file["id"]] = FhirStandIn(checked=file.get("fhir_version", "R4") == "R4")
@@ -36,6 +38,12 @@ class TrialSystems:
     def queues(self):
         """The recipients that read a queue."""
         return [id for id, kind in self._kinds.items() if kind == "amqp"]
+
+    def hold(self, received):
+        """Make the servers hold what they, or others in their place, took before: id -> ``Type/id`` -> resource."""
+        for id, server in self._servers.items():
+            server.resources.update(received[id])
+        self._before = {id: received[id] for id in self.queues if id in received}
 
     def read_queues(self, broker_url):
         self._readers += [(id, QueueStandIn(id, url=broker_url)) for id in self.queues]
@@ -68,7 +76,7 @@ class TrialSystems:
         """What each recipient holds: id -> ``Type/id`` -> newest resource."""
         held = {id: {ref: body for ref, body in one.resources.items() if body} for id, one in self._servers.items()}
         for id, reader in self._readers:
-            held.setdefault(id, {}).update(reader.resources)
+            held.setdefault(id, dict(self._before.get(id, {}))).update(reader.resources)
         return held
 
     @property

@@ -17,6 +17,7 @@ from gateway.ports.rows import (
     Process,
     QueueLine,
     Unreceipted,
+    spans,
 )
 from gateway.ports.store import Store, Transaction
 from gateway.ports.tables import (
@@ -59,5 +60,6 @@ __all__ = [
     "Transaction",
     "Translator",
     "Unreceipted",
+    "spans",
     "WorkList",
 ]

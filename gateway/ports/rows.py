@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -78,6 +79,21 @@ class AuditEvent:
     actor: str
     subject: str
     detail: str = ""
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Return numbers as a person lists them, for one line about many rows.
+
+    >>> spans([7, 3, 4, 5])
+    '3-5, 7'
+    """
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from gateway.model.keys import Keys
 from gateway.model.message import Incoming, Stored
 from gateway.ports.rows import QueueLine
 from gateway.ports.tables import (
@@ -18,6 +19,7 @@ from gateway.ports.tables import (
     Outbox,
     Processes,
     Resources,
+    Sealing,
     WorkList,
 )
 
@@ -35,6 +37,7 @@ class Transaction(Protocol):
     outbox: Outbox
     breakers: Breakers
     processes: Processes
+    sealing: Sealing
 
     def feed_queues(self) -> list[QueueLine]:
         """Return what waits per feed."""
@@ -62,6 +65,9 @@ class Store(Protocol):
 
     def upgrade(self) -> None:
         """Bring the schema up to this program's version."""
+
+    def take_keys(self, keys: Keys) -> None:
+        """Encrypt under the active one of these keys from now on, and note by what each is recognised again."""
 
     def ping(self) -> None:
         """Make one round trip."""

@@ -266,3 +266,19 @@ class Breakers(Protocol):
 
     def set(self, breaker: Breaker) -> None:
         """Write a circuit."""
+
+
+class Sealing(Protocol):
+    """The encrypted columns, and under which key each value stands."""
+
+    def tables(self) -> tuple[str, ...]:
+        """Return the tables that hold encrypted values."""
+
+    def keys_in_use(self) -> dict[str, int]:
+        """Return by key name how many rows are encrypted under it (a row with two counts for both)."""
+
+    def reseal(self, table: str, after: Position) -> Resealed:
+        """Encrypt the next rows of a table that are not under the active key, ``after`` a position (empty: the start).
+
+        Values of rows that somebody else changes at the same moment are left alone.
+        """

@@ -21,7 +21,7 @@ from gateway.model.message import Became, Message, MessageState
 from gateway.model.resource import ResourceVersion
 from gateway.model.site import CodeMapEntry
 from gateway.model.translation import Failure, Translation
-from gateway.ports import AuditEvent, Clock, LaneClaim, Store, Transaction
+from gateway.ports import AuditEvent, Clock, LaneClaim, Store, Transaction, spans
 from gateway.services.apply import Batch
 from gateway.services.defect import words_of
 
@@ -181,12 +181,17 @@ class Translate:
 
 
 def _note(tx: Transaction, results: Sequence[Became], now: datetime) -> None:
-    """Write what a person may ask about these messages: their state, and a line each of the audit trail."""
+    """Write what became of these messages: their state, and for the audit trail one line for all that succeeded."""
     tx.messages.settle(results, now)
-    tx.audit.write(
+    done = [each.message for each in results if each.state is MessageState.TRANSLATED]
+    lines = [
         AuditEvent(now, str(each.state), "translate", f"message/{each.message}", f"{each.place} {each.reason}".strip())
         for each in results
-    )
+        if each.state is not MessageState.TRANSLATED
+    ]
+    if done:
+        lines.append(AuditEvent(now, "translated", "translate", "messages", spans(done)))
+    tx.audit.write(lines)
 
 
 def _became(batch: Batch, message: Message, translation: Translation) -> Became:

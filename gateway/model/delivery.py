@@ -121,8 +121,9 @@ class Packed:
 
     ``package`` None: nothing may leave, and the cursor moves to ``upto`` without an attempt at the network. ``upto``
     is the change reached; ``more`` says that the cursor still owes changes up to ``planned`` (batch limit).
-    ``withheld`` counts changes per rule, for the audit trail. ``again_at``: from then on more may leave, though nothing
-    changes until then.
+    ``withheld`` counts changes per rule, for the audit trail. ``grounds`` says why the package may leave: the digest of
+    the recipient's file, and subject and consents with their versions. ``again_at``: from then on more may leave,
+    though nothing changes until then.
     """
 
     package: Package | None
@@ -130,6 +131,7 @@ class Packed:
     more: bool = False
     withheld: Mapping[str, int] = field(default_factory=dict)
     again_at: datetime | None = None
+    grounds: str = ""
 
     @property
     def shared(self) -> dict[str, int]:
@@ -198,7 +200,10 @@ class ManifestEntry:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at a delivery. ``outcome``: ``accepted``, ``refused``, ``deferred`` or ``unknown``. Times are UTC."""
+    """One attempt at a delivery. ``outcome``: ``accepted``, ``refused``, ``deferred`` or ``unknown``. Times are UTC.
+
+    ``grounds`` as ``Packed.grounds``.
+    """
 
     delivery: int
     number: int
@@ -208,6 +213,7 @@ class Attempt:
     detail: str
     upto: int
     manifest: tuple[ManifestEntry, ...] = field(default_factory=tuple)
+    grounds: str = ""
 
 
 def outcome_name(outcome: Outcome) -> str:

@@ -79,6 +79,11 @@ class Rights:
         """Return the internal id behind one the view knows. Raises ``ValueError`` when it is no UUID."""
         return resolve(public, self.study.id, self._key) if self.pseudonymous else public
 
+    @cached_property
+    def digest(self) -> str:
+        """The digest of the recipient's file these rights come from."""
+        return file_digest(self.recipient)
+
     @property
     def every_version(self) -> bool:
         """Whether the recipient must see each version."""
@@ -129,13 +134,17 @@ class Policy:
 
     def digest(self, recipient: str) -> str:
         """Return a digest of all in a recipient's file that decides what it is entitled to."""
-        file = self.recipients[recipient]
-        release = {kind: asdict(rule) for kind, rule in sorted(file.release.items())}
-        terms = [
-            release, sorted(file.studies), file.identity, file.blinded, file.purpose, sorted(file.statuses),
-            str(file.look_back), file.fhir_version, file.delivery,
-        ]  # fmt: skip
-        return hashlib.sha256(codec.encode(terms)).hexdigest()[:32]
+        return file_digest(self.recipients[recipient])
+
+
+def file_digest(file: Recipient) -> str:
+    """Return a digest of all in a recipient's file that decides what it is entitled to."""
+    release = {kind: asdict(rule) for kind, rule in sorted(file.release.items())}
+    terms = [
+        release, sorted(file.studies), file.identity, file.blinded, file.purpose, sorted(file.statuses),
+        str(file.look_back), file.fhir_version, file.delivery,
+    ]  # fmt: skip
+    return hashlib.sha256(codec.encode(terms)).hexdigest()[:32]
 
 
 # --- what is wrong with a file --------------------------------------------------------------------------------------

@@ -228,7 +228,8 @@ def _attempt(delivery: Delivery, outcome: Outcome, packed: Packed, started: date
         pairs = zip(packed.package.entries, manifest, strict=True)
         manifest = tuple(line for entry, line in pairs if entry.reference not in refused)
     name = outcome_name(outcome)
-    return Attempt(delivery.id, delivery.number, started, settled, name, outcome.detail, packed.upto, manifest)
+    done = (name, outcome.detail, packed.upto, manifest, packed.grounds)
+    return Attempt(delivery.id, delivery.number, started, settled, *done)
 
 
 def _withheld(delivery: Delivery, packed: Packed, now: datetime) -> list[AuditEvent]:

@@ -49,7 +49,11 @@ class Packing:
         package = Package(
             self.delivery.delivery_id, self.delivery.view, entries, repeat=self.delivery.window is not None
         )
-        return Packed(package, upto, more, withheld)
+        return Packed(package, upto, more, withheld, grounds=self.grounds())
+
+    def grounds(self) -> str:
+        """Say on what the release stands: the recipient's file."""
+        return f"file {self.rights.digest}"
 
     def read_ahead(self, versions: Iterable[ResourceVersion], bodies: Iterable[dict[str, Any]]) -> None:
         """Read in one go the newest versions of what these bodies refer to."""

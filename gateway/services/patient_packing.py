@@ -67,6 +67,14 @@ class PatientPacking(Packing):
         packed = self.finish(self.upto, more=more)
         return replace(packed, again_at=begins_at(self.subject, self.rights.recipient, self.now))
 
+    def grounds(self) -> str:
+        """Say on what the release stands: the recipient's file, the subject's status and the versions behind it."""
+        if self.subject is None:
+            return super().grounds()
+        behind = {self.subject.resource, *(consent.resource for consent in self.subject.consents)}
+        read = [f"{each.reference} v{each.version}" for each in self.standing.versions if each.id in behind]
+        return ", ".join((super().grounds(), self.subject.status, *read))
+
     @cached_property
     def _renumbered(self) -> bool:
         """Whether the view was told another subject number: the Patient it holds bears it, though nobody changed it."""

@@ -118,6 +118,7 @@ def _row(attempt: Attempt) -> dict[str, Any]:
         "detail": attempt.detail,
         "upto": attempt.upto,
         "manifest": manifest.pack(attempt.manifest),
+        "grounds": attempt.grounds,
     }
 
 
@@ -131,4 +132,5 @@ def _attempt(row: Any) -> Attempt:
         detail=row.detail,
         upto=row.upto,
         manifest=tuple(manifest.unpack(row.manifest)),
+        grounds=row.grounds,
     )

@@ -157,6 +157,7 @@ attempts = Table(
     Column("detail", Line, nullable=False),
     Column("upto", BigInteger, nullable=False),
     Column("manifest", LargeBinary, nullable=False),
+    Column("grounds", Line, nullable=False, server_default=""),
     Index("attempts_delivery", "delivery", "id"),
 )
 
@@ -238,6 +239,29 @@ audit = Table(
     Index("audit_subject", "subject", "id"),
     Index("audit_action", "action", "id"),
 )
+
+seals = Table(
+    "seals",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Moment, nullable=False),
+    Column("ledger", Key, nullable=False),
+    Column("after", BigInteger, nullable=False),
+    Column("upto", BigInteger, nullable=False),
+    Column("marks", LargeBinary, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+    Index("seals_ledger", "ledger", "number"),
+)
+"""What a ledger's rows ``after`` < id <= ``upto`` were: a mark for each, chained by ``mac`` to the seal before."""
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Key, primary_key=True),
+    Column("owner", Line, nullable=False),
+    Column("lease_until", Moment, nullable=False),
+)
+"""Who does what one process alone may do."""
 
 code_map_changes = Table(
     "code_map_changes",

@@ -31,7 +31,7 @@ METHODS = (
 WORDS = {"qual": ("negative", "trace", "1+", "2+", "3+"), "text": ("yellow", "clear", "O", "A", "B", "AB", "positive")}
 NOTES = (
     "Sample slightly haemolysed, potassium may read {} % too high.",
-    "Repeated on a second tube: {} of 2 agree.",
+    "Repeated on a second tube after {} minutes, confirmed.",
     "Telephoned to the ward at 10:{:02}.",
     "Previous result of {} days ago confirmed.",
 )
@@ -70,8 +70,10 @@ def message(number, patients=997, authority="NORTH", size=SIZES[0]):
     ]
     offered = ANALYTES if rich else ANALYTES[:-10]
     chosen = sorted(draw.sample(range(len(offered)), OBSERVATIONS))
+    doctors = draw.sample(DOCTORS, 2)
     for n, analyte in enumerate(chosen, start=1):
-        lines.append(_observation(n, offered[analyte], draw, at, rich))
+        line = _observation(n, offered[analyte], draw, taken, rich)
+        lines.append(line + _laboratory(analyte, draw, at, doctors) if rich else line)
         if rich and draw.random() < 0.15:
             lines.append(f"NTE|1|L|{draw.choice(NOTES).format(draw.randrange(1, 60))}")
     if rich:
@@ -98,23 +100,31 @@ def _visit(number, draw, taken):
     yield f"ORC|RE|A{number}|F{number}||CM||||{taken}"
 
 
-def _observation(n, analyte, draw, at, rich):
+def _observation(n, analyte, draw, taken, rich):
+    """Return the fields every laboratory sends: OBX-1 to OBX-14."""
     kind, value, flag = _value(analyte, draw, rich)
-    low, high, spread = analyte["low"], analyte["high"], draw.choice((0, 0, 1, 2))
-    if low and spread:  # ranges differ by age and sex
-        high = f"{float(high) * (1 + spread / 10):.{analyte['decimals']}f}"
-    span = "" if not low else f"<{high}" if float(low) == 0 and spread == 0 else f"{low}-{high}"
-    code = f"{analyte['loinc']}^{analyte['name']}^LN"
-    unit, taken = analyte["unit"], _time(at)
+    code, unit = f"{analyte['loinc']}^{analyte['name']}^LN", analyte["unit"]
+    if rich:
+        code += f"^{analyte['local']}^{analyte['local'].title()} (routine)^L"
+        unit = unit and f"{unit}^^UCUM"
     state = "F" if draw.random() < 0.9 else draw.choice("PC")
-    if not rich:
-        return f"OBX|{n}|{kind}|{code}||{value}|{unit}|{span}|{flag}|||{state}|||{taken}"
+    return f"OBX|{n}|{kind}|{code}||{value}|{unit}|{_range(analyte, draw)}|{flag}|||{state}|||{taken}"
+
+
+def _range(analyte, draw):
+    """Return OBX-7; ranges differ by age and sex."""
+    low, high, spread = analyte["low"], analyte["high"], draw.choice((0, 0, 1, 2))
+    if not low:
+        return ""
+    if spread:
+        high = f"{float(high) * (1 + spread / 10):.{analyte['decimals']}f}"
+    return f"<{high}" if float(low) == 0 and not spread else f"{low}-{high}"
+
+
+def _laboratory(analyte, draw, at, doctors):
+    """Return OBX-15 to OBX-19: who answers for the result, how and when it was measured."""
     measured = _time(at + timedelta(seconds=draw.randrange(600, 7200)))
-    return (
-        f"OBX|{n}|{kind}|{code}^{analyte['local']}^{analyte['local'].title()} (routine)^L||{value}|"
-        f"{unit}^^UCUM|{span}|{flag}|||{state}|||{taken}|CORE^Core laboratory^L|{draw.choice(DOCTORS)}|"
-        f"{METHODS[n % len(METHODS)]}||{measured}"
-    )
+    return f"|CORE^Core laboratory^L|{draw.choice(doctors)}|{METHODS[analyte % len(METHODS)]}||{measured}"
 
 
 def _value(analyte, draw, rich):
@@ -128,12 +138,14 @@ def _value(analyte, draw, rich):
         return "SN", f"<^{max(low, high / 100):.{kind}f}", "L"
     if rich and draw.random() < 0.02:
         return "NM", "not measured", ""
-    value = draw.gauss((low + high) / 2, (high - low) / 3)
-    value = max(value, low / 2, 0)
+    value = max(draw.gauss((low + high) / 2, (high - low) / 3), low / 2)
+    return "NM", f"{value:.{kind}f}", _flag(value, low, high)
+
+
+def _flag(value, low, high):
     far = (high - low) / 2
-    flag = (
-        ("HH" if value > high + far else "H")
-        if value > high
-        else ("LL" if value < low - far else "L" if value < low else "N")
-    )
-    return "NM", f"{value:.{kind}f}", flag
+    if value > high:
+        return "HH" if value > high + far else "H"
+    if value < low:
+        return "LL" if value < low - far else "L"
+    return "N"

@@ -17,17 +17,51 @@ DAYS = 30
 
 with Path(__file__).with_name("analytes.csv").open(encoding="utf-8") as table:
     ANALYTES = list(csv.DictReader(table))
-FAMILIES = "Rossi Bianchi Esposito Ferrari Romano Colombo Ricci Marino Greco Bruno Gallo Conti Costa Fontana".split()
-GIVEN = "Ada Luca Marta Paolo Chiara Andrea Elena Marco Sara Pietro Nadia Yusuf Ines Karim Mei Jonas".split()
-STREETS = "Via Roma,Via Garibaldi,Corso Italia,Viale Europa,Via Dante,Piazza Duomo,Via Mazzini".split(",")
-TOWNS = "Milano^^20132 Monza^^20900 Bergamo^^24121 Lodi^^26900 Pavia^^27100 Como^^22100".split()
-WARDS = "MED SURG PED ONC ICU HEM".split()
+FAMILIES = [
+    "Rossi",
+    "Bianchi",
+    "Esposito",
+    "Ferrari",
+    "Romano",
+    "Colombo",
+    "Ricci",
+    "Marino",
+    "Greco",
+    "Bruno",
+    "Gallo",
+    "Conti",
+    "Costa",
+    "Fontana",
+]
+GIVEN = [
+    "Ada",
+    "Luca",
+    "Marta",
+    "Paolo",
+    "Chiara",
+    "Andrea",
+    "Elena",
+    "Marco",
+    "Sara",
+    "Pietro",
+    "Nadia",
+    "Yusuf",
+    "Ivan",
+    "Karim",
+    "Mei",
+    "Jonas",
+]
+STREETS = ["Via Roma", "Via Garibaldi", "Corso Italia", "Viale Europa", "Via Dante", "Piazza Duomo", "Via Mazzini"]
+TOWNS = ["Milano^^20132", "Monza^^20900", "Bergamo^^24121", "Lodi^^26900", "Pavia^^27100", "Como^^22100"]
+WARDS = ["MED", "SURG", "PED", "ONC", "ICU", "HEM"]
 DOCTORS = [f"{4700 + n}^{FAMILIES[n % 14]}^{GIVEN[n * 5 % 16]}^^^Dr" for n in range(24)]
-METHODS = (
-    "IMP^Impedance^L,KIN^Kinetic^L,ISE^Ion selective electrode^L,CLIA^Chemiluminescence^L,TURB^Turbidimetry^L".split(
-        ","
-    )
-)
+METHODS = [
+    "IMP^Impedance^L",
+    "KIN^Kinetic^L",
+    "ISE^Ion selective electrode^L",
+    "CLIA^Chemiluminescence^L",
+    "TURB^Turbidimetry^L",
+]
 WORDS = {"qual": ("negative", "trace", "1+", "2+", "3+"), "text": ("yellow", "clear", "O", "A", "B", "AB", "positive")}
 NOTES = (
     "Sample slightly haemolysed, potassium may read {} % too high.",

@@ -6,7 +6,10 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import structlog
 
 from gateway.errors import ConfigurationError, KeysMissing
 from gateway.model.keys import Keys
@@ -17,9 +20,12 @@ from gateway.services.pool import Codes
 from gateway.services.prepare import study_resource_id
 from gateway.settings import Settings, create_keys, read_keys
 from gateway.settings.folder import StudyFile
+from gateway.settings.keyfile import KeyFile
 
 if TYPE_CHECKING:
     from gateway.release.policy import Policy
+
+log = structlog.get_logger()
 
 PREVIEW_FEED = "preview"
 PREVIEW_SITE = Site(id="unspecified", name="unspecified", zone="UTC", unidentified="hold", defaults={"0085": "unknown"})
@@ -33,26 +39,49 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def keys_of(settings: Settings) -> Keys:
-    """Return the keys; a demo makes its own beside its data. Raises ``KeysMissing`` when no key file is named."""
+def key_file_of(settings: Settings) -> Path:
+    """Return the key file; a demo has its own beside its data. Raises ``KeysMissing`` when none is named."""
     if settings.key_file:
-        return read_keys(settings.key_file)
+        return settings.key_file
     if not settings.gateway.demo:
         raise KeysMissing("no key file is named: make one with 'gateway keys create PATH' and set GATEWAY_KEY_FILE")
-    path = settings.data / "demo-keys.json"
-    return read_keys(path) if path.exists() else create_keys(path)
+    return settings.data / "demo-keys.json"
+
+
+def keys_of(settings: Settings) -> Keys:
+    """Return the keys; a demo makes its own when it has none. Raises ``KeysMissing``."""
+    path = key_file_of(settings)
+    if settings.key_file or path.exists():
+        return read_keys(path)
+    return create_keys(path)
+
+
+def _changed_keys(file: KeyFile) -> Keys | None:
+    """Return the keys when their file was replaced; one that cannot be read leaves those in use that are in use."""
+    try:
+        return file.changed()
+    except KeysMissing as error:
+        log.warning("the key file cannot be read; the keys read before stay in use", error=str(error))
+        return None
 
 
 def open_store(settings: Settings, keys: Keys | None = None, *, read_only: bool = False) -> Store:
     """Connect to the database of the settings; its schema is not looked at. Raises ``StoreUnavailable``.
 
-    An embedded database has one owner; ``read_only`` looks into it while a running gateway owns it.
+    An embedded database has one owner; ``read_only`` looks into it while a running gateway owns it. Without ``keys``
+    those of the key file are used, and read again when the file is replaced.
     """
     from gateway.store import create_store
 
     if settings.database_url.startswith("sqlite"):
         settings.data.mkdir(parents=True, exist_ok=True)
-    return create_store(settings.database_url, keys or keys_of(settings), read_only=read_only)
+    if keys is not None:
+        return create_store(settings.database_url, keys, read_only=read_only)
+    keys_of(settings)  # makes those of a demo
+    file = KeyFile(key_file_of(settings))
+    return create_store(
+        settings.database_url, file.read(), read_only=read_only, changed=functools.partial(_changed_keys, file)
+    )
 
 
 def open_broker(settings: Settings) -> Broker:

@@ -71,7 +71,7 @@ class Gateway:
         self.keys = keys_of(settings)
         self.policy = policy_of(settings, self.keys)
         self.planner = Planner(self.policy, utc_now)
-        self.store: Store = open_store(settings, self.keys)
+        self.store: Store = open_store(settings)
         self.broker: Broker = open_broker(settings)
         self.metrics = Metrics()
         self.addresses: dict[str, str] = {}

@@ -16,6 +16,7 @@ from gateway.ports.rows import (
     MessageFilter,
     Process,
     QueueLine,
+    Resealed,
     Unreceipted,
     spans,
 )
@@ -30,6 +31,7 @@ from gateway.ports.tables import (
     Outbox,
     Processes,
     Resources,
+    Sealing,
     WorkList,
 )
 
@@ -55,11 +57,13 @@ __all__ = [
     "Processes",
     "QueueLine",
     "RecipientAdapter",
+    "Resealed",
     "Resources",
+    "Sealing",
     "Store",
     "Transaction",
     "Translator",
     "Unreceipted",
-    "spans",
     "WorkList",
+    "spans",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from gateway.model.message import MessageState
 from gateway.model.translation import Gap
@@ -124,3 +125,15 @@ class Breaker:
     failures: int = 0
     open_until: datetime | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resealed:
+    """Some rows of a table, encrypted anew: how many, after which row to go on (None: that was all).
+
+    ``unreadable``: keys of rows left as they are, because they were changed outside.
+    """
+
+    rows: int
+    after: tuple[Any, ...] | None
+    unreadable: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.model.delivery import Attempt, Delivery, ManifestEntry, View
 from gateway.model.message import Became, Message
@@ -13,7 +13,17 @@ from gateway.model.resource import ResourceVersion
 from gateway.model.site import CodeMapEntry
 from gateway.model.translation import Gap, PatientKey
 from gateway.ports.broker import Event
-from gateway.ports.rows import AuditEvent, Breaker, GapLine, Hold, LaneClaim, MessageFilter, Process, Unreceipted
+from gateway.ports.rows import (
+    AuditEvent,
+    Breaker,
+    GapLine,
+    Hold,
+    LaneClaim,
+    MessageFilter,
+    Process,
+    Resealed,
+    Unreceipted,
+)
 
 
 class Messages(Protocol):
@@ -277,8 +287,8 @@ class Sealing(Protocol):
     def keys_in_use(self) -> dict[str, int]:
         """Return by key name how many rows are encrypted under it (a row with two counts for both)."""
 
-    def reseal(self, table: str, after: Position) -> Resealed:
-        """Encrypt the next rows of a table that are not under the active key, ``after`` a position (empty: the start).
+    def reseal(self, table: str, after: tuple[Any, ...]) -> Resealed:
+        """Encrypt the next rows of a table that are not under the active key, ``after`` a row (empty: from the first).
 
         Values of rows that somebody else changes at the same moment are left alone.
         """

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import hmac
 import os
+import threading
+import time
 import zlib
+from collections.abc import Callable
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -26,36 +29,76 @@ PAYS_FROM: Final = 600
 """Bytes from which packing saves enough to be worth its time."""
 
 
-class Cipher:
-    """Encrypts with the active key, decrypts with whichever key a value names. Safe from any thread."""
+LOOK_SECONDS: Final = 1.0
+"""How often a process looks whether its keys changed: after this long it encrypts under the new active key."""
 
-    def __init__(self, keys: Keys) -> None:
+
+class Cipher:
+    """Encrypts with the active key, decrypts with whichever key a value names. Safe from any thread.
+
+    ``changed`` returns the keys when they are others than before, else None: keys are rotated while processes run.
+    Only encryption keys are taken from it.
+    """
+
+    def __init__(self, keys: Keys, changed: Callable[[], Keys | None] = lambda: None) -> None:
+        self._index = keys.index
+        self._changed = changed
+        self._looking = threading.Lock()
+        self._look_again = time.monotonic() + LOOK_SECONDS
+        self.take(keys)
+
+    def take(self, keys: Keys) -> None:
+        """Use other encryption keys from now on. Raises ``KeysMissing`` when the active one is not among them."""
         if keys.active not in keys.encryption:
             raise KeysMissing("the active encryption key is not among the encryption keys")
-        self._index = keys.index
         self._ciphers = {name: AESGCM(key) for name, key in keys.encryption.items()}
-        self._active = self._ciphers[keys.active]
         name = keys.active.encode()
-        self._head = bytes((len(name),)) + name
+        self._sealing = bytes((len(name),)) + name, self._ciphers[keys.active]
+
+    @property
+    def head(self) -> bytes:
+        """With what every value begins that is encrypted under the active key."""
+        return self._sealing[0]
+
+    def refresh(self) -> None:
+        """Take changed keys, looking once a second at most. Called before each transaction."""
+        if time.monotonic() >= self._look_again:
+            self._look()
 
     def seal(self, value: bytes, row: bytes) -> bytes:
         """Return a value encrypted for one place in one row."""
         nonce = os.urandom(_NONCE)
-        return self._head + nonce + self._active.encrypt(nonce, pack(value), row)
+        head, active = self._sealing
+        return head + nonce + active.encrypt(nonce, pack(value), row)
 
     def open(self, sealed: bytes, row: bytes) -> bytes:
         """Return the value again. Raises ``KeysMissing`` without its key, ``StoreError`` when it was changed."""
         start = 1 + sealed[0]
         name = sealed[1:start].decode("utf-8", "replace")
-        cipher = self._ciphers.get(name)
-        if cipher is None:
-            raise KeysMissing(f"the encryption key {name!r} is not in the key file, and rows are encrypted under it")
+        cipher = self._ciphers.get(name) or self._added(name)
         body = start + _NONCE
         try:
             return unpack(cipher.decrypt(sealed[start:body], sealed[body:], row))
         except InvalidTag:
             place = row.partition(b"|")[0].decode("ascii", "replace")
             raise StoreError(f"{place}: wrong encryption key {name!r}, or the row was changed outside") from None
+
+    def _added(self, name: str) -> AESGCM:
+        """Return the cipher of a key that was added after the keys were read: another process uses it already."""
+        self._look()
+        cipher = self._ciphers.get(name)
+        if cipher is None:
+            raise KeysMissing(
+                f"the encryption key {name!r} is not in the key file, and rows are encrypted under it: "
+                "copy the key file of the machine where the keys were rotated"
+            )
+        return cipher
+
+    def _look(self) -> None:
+        with self._looking:
+            self._look_again = time.monotonic() + LOOK_SECONDS
+            if keys := self._changed():
+                self.take(keys)
 
     def hash(self, kind: str, *parts: str) -> bytes:
         """Return the keyed hash (32 bytes) by which a value is found without being readable."""

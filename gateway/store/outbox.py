@@ -30,7 +30,7 @@ class SqlOutbox:
             "recipient": recipient,
             "delivery": delivery,
             "routing_key": event.routing_key,
-            "body": self._unit.cipher.seal(event.body, _place(recipient, event.message_id)),
+            "body": self._unit.cipher.seal(event.body, event_place(recipient, event.message_id)),
             "added_at": at,
             "published_at": at,
         }
@@ -48,7 +48,10 @@ class SqlOutbox:
         unseal = self._unit.cipher.open
         return [
             Unreceipted(
-                row.message_id, row.delivery, row.routing_key, unseal(row.body, _place(row.recipient, row.message_id))
+                row.message_id,
+                row.delivery,
+                row.routing_key,
+                unseal(row.body, event_place(row.recipient, row.message_id)),
             )
             for row in rows
         ]
@@ -63,6 +66,7 @@ class SqlOutbox:
         return self._connection.execute(delete(outbox).where(_O.recipient == recipient, _O.added_at < before)).rowcount
 
 
-def _place(recipient: str, message_id: str) -> bytes:
+def event_place(recipient: str, message_id: str) -> bytes:
+    """Return the associated data of one event's encrypted body."""
     named = (short(storable(recipient)), short(storable(message_id)))
     return b"outbox.body|" + "|".join(named).encode()

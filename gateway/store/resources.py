@@ -192,7 +192,7 @@ class SqlResources:
 
     def _row(self, version: ResourceVersion) -> VersionRow:
         seal = self._unit.cipher.seal
-        place = _place(version.type, version.id, version.version)
+        place = version.type, version.id, version.version
         return (
             version.change,
             version.id,
@@ -206,23 +206,23 @@ class SqlResources:
             storable(version.status),
             storable(version.held),
             _DUMP(version.clocks),
-            seal(version.body, b"resource_versions.body|" + place),
-            None if version.own is None else seal(version.own, b"resource_versions.own|" + place),
+            seal(version.body, version_place(*place, "body")),
+            None if version.own is None else seal(version.own, version_place(*place, "own")),
         )
 
     def _version(self, row: Any) -> ResourceVersion:
         unseal = self._unit.cipher.open
-        place = _place(row.type, row.id, row.version)
+        place = row.type, row.id, row.version
         return ResourceVersion(
             type=row.type,
             id=row.id,
             version=row.version,
-            body=unseal(row.body, b"resource_versions.body|" + place),
+            body=unseal(row.body, version_place(*place, "body")),
             message=row.message,
             stored_at=row.stored_at,
             patient=row.patient,
             clocks={name: tuple(clock) for name, clock in json.loads(row.clocks).items()},
-            own=None if row.own is None else unseal(row.own, b"resource_versions.own|" + place),
+            own=None if row.own is None else unseal(row.own, version_place(*place, "own")),
             code=row.code,
             date=row.date,
             status=row.status,
@@ -235,8 +235,9 @@ def _numbered(version: ResourceVersion, change: int) -> ResourceVersion:
     return ResourceVersion(**{name: getattr(version, name) for name in _NAMES[:-1]}, change=change)
 
 
-def _place(type: str, id: str, version: int) -> bytes:
-    return b"%s|%s|%d" % (type.encode(), packed(id), version)
+def version_place(type: str, id: str, version: int, column: str) -> bytes:
+    """Return the associated data of one encrypted value of one version."""
+    return b"resource_versions.%s|%s|%s|%d" % (column.encode(), type.encode(), packed(id), version)
 
 
 def _lock_key(patient: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from sqlalchemy import make_url, text
@@ -24,6 +24,7 @@ from gateway.store.lanes import SqlLanes
 from gateway.store.messages import SqlMessages
 from gateway.store.outbox import SqlOutbox
 from gateway.store.resources import SqlResources
+from gateway.store.sealed import SqlSealing
 from gateway.store.worklist import SqlWorkList
 
 
@@ -42,6 +43,7 @@ class SqlTransaction:
         self.outbox: ports.Outbox = SqlOutbox(unit)
         self.breakers: ports.Breakers = operations.SqlBreakers(unit)
         self.processes: ports.Processes = operations.SqlProcesses(unit)
+        self.sealing: ports.Sealing = SqlSealing(unit)
 
     def feed_queues(self) -> list[QueueLine]:
         """Return what waits per feed."""
@@ -55,10 +57,10 @@ class SqlTransaction:
 class SqlStore:
     """A database behind the ``Store`` port. Safe from any thread; a transaction belongs to the thread that began it."""
 
-    def __init__(self, backend: Backend, keys: Keys) -> None:
+    def __init__(self, backend: Backend, keys: Keys, changed: Callable[[], Keys | None]) -> None:
         self._backend = backend
         self._keys = keys
-        self._cipher = Cipher(keys)
+        self._cipher = Cipher(keys, changed)
 
     def receive(self, batch: Sequence[Incoming]) -> list[Stored]:
         """Store messages in one durable transaction and say what to answer each, in the same order.
@@ -66,12 +68,14 @@ class SqlStore:
         A crash before it returns leaves either all of the batch or nothing; what was stored unanswered is a repeat
         when the sender tries again.
         """
+        self._cipher.refresh()
         with self._backend.turn(urgent=True), pool_errors(), self._backend.writer.begin() as connection:
             return receive(Unit(connection, self._backend, self._cipher), batch)
 
     @contextmanager
     def begin(self, *, write: bool = True) -> Iterator[SqlTransaction]:
         """Open a transaction; commits when the block ends, rolls back when it raises. Never held across a network."""
+        self._cipher.refresh()
         if write:
             with self._backend.turn(), pool_errors(), self._backend.writer.begin() as connection:
                 yield SqlTransaction(Unit(connection, self._backend, self._cipher))
@@ -94,6 +98,13 @@ class SqlStore:
             migrate.upgrade(connection)
             migrate.note_keys(connection, self._keys)
 
+    def take_keys(self, keys: Keys) -> None:
+        """Encrypt under the active one of these keys from now on, and note by what each is recognised again."""
+        with self._backend.turn(), pool_errors(), self._backend.writer.begin() as connection:
+            migrate.note_keys(connection, keys)
+        self._keys = keys
+        self._cipher.take(keys)
+
     def ping(self) -> None:
         """Make one round trip."""
         with pool_errors(), self._backend.reader.begin() as connection:
@@ -104,13 +115,15 @@ class SqlStore:
         self._backend.close()
 
 
-def create_store(url: str, keys: Keys, *, read_only: bool = False) -> SqlStore:
+def create_store(
+    url: str, keys: Keys, *, read_only: bool = False, changed: Callable[[], Keys | None] = lambda: None
+) -> SqlStore:
     """Return the store at a database URL: ``sqlite:///path`` or ``postgresql://user@host/database``.
 
     A SQLite file is created, and owned by this process until the store is closed. ``read_only`` opens an existing
-    file beside its owner, for commands that only look. Raises ``StoreUnavailable`` when another process owns the
-    file, ``KeysMissing`` without an active encryption key, ``StoreError`` for another kind of URL. A server is first
-    spoken to when something is asked of it.
+    file beside its owner, for commands that only look. ``changed`` returns the keys when they were rotated, else None.
+    Raises ``StoreUnavailable`` when another process owns the file, ``KeysMissing`` without an active encryption key,
+    ``StoreError`` for another kind of URL. A server is first spoken to when something is asked of it.
     """
     try:
         parsed = make_url(url)
@@ -120,9 +133,9 @@ def create_store(url: str, keys: Keys, *, read_only: bool = False) -> SqlStore:
     if kind == "sqlite" and parsed.database:
         from gateway.store.sqlite import SqliteBackend
 
-        return SqlStore(SqliteBackend(parsed, read_only=read_only), keys)
+        return SqlStore(SqliteBackend(parsed, read_only=read_only), keys, changed)
     if kind in {"postgresql", "postgres"}:
         from gateway.store.postgres import PostgresBackend
 
-        return SqlStore(PostgresBackend(parsed), keys)
+        return SqlStore(PostgresBackend(parsed), keys, changed)
     raise StoreError("the database URL begins with neither sqlite:/// nor postgresql://")

@@ -46,8 +46,8 @@ class Database:
     def is_sqlite(self) -> bool:
         return self.url.startswith("sqlite")
 
-    def open(self, keys: Keys = KEYS, *, read_only: bool = False) -> SqlStore:
-        self._open.append(create_store(self.url, keys, read_only=read_only))
+    def open(self, keys: Keys = KEYS, **options: object) -> SqlStore:
+        self._open.append(create_store(self.url, keys, **options))
         return self._open[-1]
 
     def close(self) -> None:

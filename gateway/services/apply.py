@@ -12,6 +12,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec import structs
+
 from gateway.errors import InvalidResource
 from gateway.fhir import codec
 from gateway.fhir.checks import check
@@ -113,7 +115,7 @@ class Batch:
     ) -> None:
         patient = self._canonical.get(statement.patient, statement.patient)
         if patient != statement.patient:
-            statement = replace(statement, body=self._relinked(statement.body))
+            statement = structs.replace(statement, body=self._relinked(statement.body))
         head = staged[statement.id][0] if statement.id in staged else self._heads.get(statement.id)
         merged = merge(head, statement, clock_of(statement, sent_at, message.id))
         if head is not None and merged.changed and merged.own is not None:

@@ -8,8 +8,9 @@ withdrawal above all, must reach the resources that stand for that place.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from gateway.fhir import codec
 from gateway.fhir.references import references, rewrite

@@ -1,11 +1,11 @@
 """What becomes of a batch of messages, in a real store; how a message is read is not looked at here."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.fhir import codec
 from gateway.model.delivery import ChangeKind

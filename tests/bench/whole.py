@@ -1,139 +1,145 @@
 """MLLP to delivered HTTP: messages of 20 observations for enrolled patients, every step durable, all roles running.
 
-``python -m tests.bench whole``. The gateway has a process of its own (and its translating workers); the sender and the
-receiver have theirs. Embedded on SQLite, then on PostgreSQL and RabbitMQ started for this run.
+``python -m tests.bench whole``; BENCH_WHOLE, BENCH_MESSAGES and BENCH_RUNS make it shorter. The gateway runs as
+``gateway serve`` does: one process on SQLite; a process per role on PostgreSQL and RabbitMQ, which are started for
+this run. Sender and far end have processes of their own, on the same cores.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
+import statistics
 import sys
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import structlog
-import uvicorn
-from fastapi import FastAPI, Request, Response
+import psycopg
 
 from adapters.hospital.client import Target, send
-from gateway.bootstrap.roles import Gateway
-from gateway.cli.base import shipped_config
-from gateway.model.recipient import Recipient, ReleaseRule
-from gateway.settings import load
-from tests.bench.figures import message, report
+from tests.bench import limits
+from tests.bench.figures import OBSERVATIONS, message, report
+from tests.bench.sink import far_end
+from tests.bench.unit import DIVIDED, EMBEDDED, Unit
 from tests.servers import rabbitmq
-from tests.servers.postgres import PostgresServer, free_port
+from tests.servers.postgres import PostgresServer
 
-PATIENTS = 50
-MESSAGES = 3000
+PATIENTS = 500
+MESSAGES = int(os.environ.get("BENCH_MESSAGES", "6000"))
+RUNS = int(os.environ.get("BENCH_RUNS", "5"))
 CONNECTIONS = 8
-LIMIT_SECONDS = 180
-
-RELEASED = {
-    "Patient": ReleaseRule(("identifier", "gender", "birthDate")),
-    "ResearchSubject": ReleaseRule(("identifier", "status", "period", "study", "individual")),
-    "Observation": ReleaseRule(("status", "code.coding", "subject", "effectiveDateTime", "valueQuantity")),
-    "DiagnosticReport": ReleaseRule(("status", "code.coding", "subject", "effectiveDateTime", "result")),
-}
+OFFERED = 300
+OFFERED_SECONDS = 20
+ENROLLED_AT = datetime(2026, 2, 1, 8, tzinfo=UTC)
 
 
 def enrol(number):
     """Return the registration of a patient on a study."""
+    at = (ENROLLED_AT + timedelta(seconds=number)).strftime("%Y%m%d%H%M%S")
     lines = [
-        f"MSH|^~\\&|CTO|SC|GW|CRU|20260201080000||CRM^C01|E{number}|P|2.5.1",
+        f"MSH|^~\\&|CTO|SANCELSO|GATEWAY|CRU|{at}||CRM^C01|E{number}|P|2.5.1",
         f"PID|1||{number}^^^SANCELSO^MR||Doe^Jane||19700101|F",
         f"CSR|MLD||SC|MLD-{number}||20260201|||20260201|E",
     ]
     return ("\r".join(lines) + "\r").encode()
 
 
-def receive(port):
-    """Accept everything, as a trial system would after storing it."""
-    app = FastAPI(openapi_url=None)
-
-    @app.post("/fhir")
-    async def bundle(request: Request) -> Response:
-        await request.body()
-        return Response(b'{"resourceType":"Bundle","type":"transaction-response"}', media_type="application/fhir+json")
-
-    uvicorn.run(app, port=port, log_config=None, access_log=False)
-
-
-def run(data, database_url, broker_url, receiver, connection):
-    """Run the gateway; answer "settled?" with whether nothing waits, end on "stop" with its memory in MiB."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    environment = {"GATEWAY_DATA": data, "GATEWAY_DATABASE_URL": database_url, "GATEWAY_BROKER_URL": broker_url}
-    settings = load(shipped_config(), environment)
-    recipient = Recipient("edc", "fhir_server", ("mld",), RELEASED, address=f"http://127.0.0.1:{receiver}/fhir")
-    gateway = Gateway(
-        replace(
-            settings,
-            recipients={"edc": recipient},
-            feeds={feed.id: replace(feed, port=0) for feed in settings.feeds.values() if feed.kind == "mllp"},
-            gateway=settings.gateway.model_copy(update={"http": settings.gateway.http.model_copy(update={"port": 0})}),
-        )
-    )
-    if not database_url.startswith("sqlite"):
-        gateway.store.upgrade()
-    gateway.start()
-    connection.send({name: int(address.rpartition(":")[2]) for name, address in gateway.addresses.items()})
-    while connection.recv() != "stop":
-        with gateway.store.begin(write=False) as tx:
-            connection.send(not any(line.waiting for line in [*tx.feed_queues(), *tx.recipient_queues()]))
-    connection.send(memory())
-    gateway.stop()
+def measure(name, unit, counts, targets):
+    """Enrol, then send, wait until everything is delivered, report; then offer a steady rate."""
+    begin(unit)
+    runs = [one_run(unit, counts, run) for run in range(RUNS)]
+    rates = [MESSAGES / run["seconds"] for run in runs]
+    limit = ("loopback echo, 8 connections", limits.echo_rate(CONNECTIONS))
+    report(f"{name}.delivered", statistics.median(rates), "messages/s", target=targets["rate"], limit=limit)
+    report(f"{name}.delivered.least", min(rates), "messages/s")
+    report(f"{name}.acknowledged", statistics.median(run["acknowledged"] for run in runs), "messages/s")
+    for process in runs[0]["cpu"]:
+        spent = statistics.median(run["cpu"][process] for run in runs)
+        report(f"{name}.cpu.{process}", spent / MESSAGES * 1000, "ms/message")
+    report(f"{name}.requests", statistics.median(run["requests"] for run in runs) / MESSAGES, "requests/message")
+    report(f"{name}.memory", max(run["memory"] for run in runs), "MiB", target=400)
+    offered(name, unit)
 
 
-def memory():
-    """Resident MiB of this process and its children."""
-    pids = [os.getpid(), *(child.pid for child in multiprocessing.active_children())]
-    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+def begin(unit):
+    """Register the patients on their study and wait until the recipient knows."""
+    target = Target("127.0.0.1", unit.port("trials"))
+    done = send([enrol(number) for number in range(PATIENTS)], target, connections=CONNECTIONS)
+    accepted(done)
+    unit.settle()
 
 
-def measure(name, database_url, broker_url, folder):
-    """Send, wait until everything is delivered, report."""
-    spawn = multiprocessing.get_context("spawn")
-    ours, its = spawn.Pipe()
-    receiver = free_port()
-    far = spawn.Process(target=receive, args=(receiver,), daemon=True)
-    far.start()
-    child = spawn.Process(target=run, args=(folder, database_url, broker_url, receiver, its))
-    child.start()
-    ports = ours.recv()
-    send([enrol(number) for number in range(PATIENTS)], Target("127.0.0.1", ports["trials"]))
-    settle(ours)
-    messages = [message(number, PATIENTS, "SANCELSO") for number in range(MESSAGES)]
+def one_run(unit, counts, run):
+    """Send so many new messages as fast as they are acknowledged and wait for the last delivery."""
+    messages = [message(run * MESSAGES + number, PATIENTS, "SANCELSO") for number in range(MESSAGES)]
+    before, used = counts(), unit.cpu()
     began = time.perf_counter()
-    done = send(messages, Target("127.0.0.1", ports["lis"]), connections=CONNECTIONS)
-    if set(done.codes) != {"AA"}:
+    done = send(messages, Target("127.0.0.1", unit.port("lis")), connections=CONNECTIONS)
+    accepted(done)
+    memory = unit.memory()
+    unit.settle()
+    seconds = time.perf_counter() - began
+    after = counts()
+    arrived = after["observations"] - before["observations"]
+    if arrived != MESSAGES * OBSERVATIONS:
+        sys.exit(f"{arrived} observations arrived instead of {MESSAGES * OBSERVATIONS}")
+    return {
+        "seconds": seconds,
+        "acknowledged": done.per_second,
+        "requests": after["requests"] - before["requests"],
+        "memory": max(memory, unit.memory()),
+        "cpu": {process: spent - used[process] for process, spent in unit.cpu().items()},
+    }
+
+
+def offered(name, unit):
+    """Offer a steady rate: the answers stay quick and no backlog grows."""
+    count = OFFERED * OFFERED_SECONDS
+    messages = [message(RUNS * MESSAGES + number, PATIENTS, "SANCELSO") for number in range(count)]
+    done = send(messages, Target("127.0.0.1", unit.port("lis")), connections=CONNECTIONS, rate=OFFERED)
+    accepted(done)
+    backlog = unit.waiting()
+    report(f"{name}.offered_300.p50", done.percentile(50) * 1000, "ms")
+    report(f"{name}.offered_300.p99", done.percentile(99) * 1000, "ms", target=30)
+    report(f"{name}.offered_300.backlog", sum(backlog), "messages and deliveries after 20 s", target=OFFERED)
+    unit.settle()
+
+
+def accepted(done):
+    """End the run when not everything was acknowledged positively."""
+    if done.answered != done.sent or not set(done.codes) <= {"AA", "CA"}:
         sys.exit(f"not everything was accepted: {dict(done.codes)} {dict(done.errors)}")
-    settle(ours)
-    took = time.perf_counter() - began
-    ours.send("stop")
-    report(f"{name}.delivered", MESSAGES / took, "messages/s")
-    report(f"{name}.acknowledged", done.per_second, "messages/s")
-    report(f"{name}.acknowledged.p99", done.percentile(99) * 1000, "ms")
-    report(f"{name}.memory", ours.recv(), "MiB")
-    child.join()
-    far.terminate()
-    far.join()
 
 
-def settle(connection):
-    """Wait until nothing waits."""
-    until = time.monotonic() + LIMIT_SECONDS
-    while time.monotonic() < until:
-        connection.send("settled?")
-        if connection.recv():
-            return
-        time.sleep(0.05)
-    sys.exit("not everything was delivered in time")
+def embedded():
+    """Measure one process on SQLite."""
+    with tempfile.TemporaryDirectory() as folder, far_end() as (receiver, counts):
+        with Unit(folder, receiver, layout=EMBEDDED) as unit:
+            measure("whole.embedded", unit, counts, {"rate": 400})
+        disk("whole.embedded", (Path(folder) / "data" / "gateway.db").stat().st_size)
+
+
+def servers():
+    """Measure a process per role on PostgreSQL and RabbitMQ."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        far_end() as (receiver, counts),
+        postgres() as database,
+        broker() as url,
+    ):
+        with Unit(folder, receiver, database_url=database, broker_url=url, layout=DIVIDED) as unit:
+            measure("whole.servers", unit, counts, {"rate": 700})
+        with psycopg.connect(database) as connection:
+            size = connection.execute("SELECT pg_database_size(current_database())").fetchone()[0]
+        disk("whole.servers", size)
+
+
+def disk(name, size):
+    """Report what is kept of a message, everything included."""
+    report(f"{name}.disk", size / 1000 / (RUNS * MESSAGES + OFFERED * OFFERED_SECONDS), "kB/message", target=20)
 
 
 @contextmanager
@@ -141,7 +147,7 @@ def postgres():
     """Yield the URL of an empty database of a server of our own."""
     server = PostgresServer()
     try:
-        yield server.database().replace("postgresql://", "postgresql+psycopg://")
+        yield server.database()
     finally:
         server.remove()
 
@@ -161,10 +167,8 @@ def broker():
 
 def main():
     """Run the benchmark."""
-    with tempfile.TemporaryDirectory() as folder:
-        measure("whole.embedded", f"sqlite:///{folder}/gateway.db", "", folder)
-    with tempfile.TemporaryDirectory() as folder, postgres() as database, broker() as url:
-        measure("whole.servers", database, url, folder)
+    for name in os.environ.get("BENCH_WHOLE", "embedded servers").split():
+        {"embedded": embedded, "servers": servers}[name]()
 
 
 if __name__ == "__main__":

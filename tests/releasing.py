@@ -86,7 +86,7 @@ def version(body: dict[str, Any], patient: str = uid("patient"), **changes: Any)
         date=datetime.fromisoformat(moment).astimezone(UTC) if moment and "T" in moment else None,
         status=body.get("status", ""),
     )
-    return replace(plain, **changes)
+    return plain.but(**changes)
 
 
 # --- resources ------------------------------------------------------------------------------------------------------

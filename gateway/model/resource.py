@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 Clock = tuple[int, str, int]
 """How recent a statement is: (feed's rank, MSH-7 in UTC as ISO text, message id). Compared in that order."""
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceVersion:
+class ResourceVersion(Struct, frozen=True, gc=False):
     """One version of one resource; versions count from 1 and are never changed, but for their clocks.
 
     ``change`` is the position in the one sequence of all changes: ascending per patient in commit order (0: not yet
@@ -38,3 +40,7 @@ class ResourceVersion:
     def reference(self) -> str:
         """``Type/id``."""
         return f"{self.type}/{self.id}"
+
+    def but(self, **values: Any) -> ResourceVersion:
+        """Return a copy with other values in these fields."""
+        return replace(self, **values)

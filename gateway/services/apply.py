@@ -8,7 +8,6 @@ they are committed. Shared resources (Organization, Practitioner) take no lock: 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -132,7 +131,7 @@ class Batch:
         self, head: ResourceVersion | None, statement: Statement, merged: Merged, patient: str, message: Message
     ) -> ResourceVersion:
         if head is not None and not merged.changed:
-            return replace(head, clocks=merged.clocks)
+            return head.but(clocks=merged.clocks)
         return ResourceVersion(
             type=statement.type,
             id=statement.id,
@@ -187,8 +186,8 @@ class Batch:
         self._canonical = self._tx.resources.canonical({*self._canonical, old, survivor})
         for version in self._tx.resources.of_patient(old):
             body = version.body if version.id == old else self._relinked(version.body)
-            moved = replace(
-                version, version=version.version + 1, body=body, own=None, change=0,
+            moved = version.but(
+                version=version.version + 1, body=body, own=None, change=0,
                 message=message.id, stored_at=self.now, patient=survivor,
             )  # fmt: skip
             self._pending.append(moved)

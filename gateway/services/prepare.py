@@ -6,7 +6,7 @@ Safe to run in every process at every start: nothing is written when nothing has
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -95,4 +95,4 @@ def _differs(version: ResourceVersion, heads: Mapping[str, ResourceVersion]) -> 
 def _next(version: ResourceVersion, head: ResourceVersion | None) -> ResourceVersion:
     if head is None:
         return version
-    return replace(version, version=head.version + 1)
+    return version.but(version=head.version + 1)

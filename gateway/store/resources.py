@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Select, and_, bindparam, func, select, text, update
 
@@ -56,7 +55,6 @@ _NEWEST_OF = (
     .group_by(_R.patient)
 )
 _INSERT_WRITTEN = written.insert()
-_NAMES: Final = tuple(one.name for one in fields(ResourceVersion))
 _DUMP = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
 
 
@@ -232,7 +230,7 @@ class SqlResources:
 
 
 def _numbered(version: ResourceVersion, change: int) -> ResourceVersion:
-    return ResourceVersion(**{name: getattr(version, name) for name in _NAMES[:-1]}, change=change)
+    return version.but(change=change)
 
 
 def version_place(type: str, id: str, version: int, column: str) -> bytes:

@@ -182,7 +182,7 @@ def version(number: int, of: int = 1, **changed: object) -> ResourceVersion:
         date=NOW,
         status="final",
     )
-    return replace(one, **changed)
+    return one.but(**changed)
 
 
 def attempt(delivery: int, outcome: str = "accepted", *carried: int, **changed: object) -> Attempt:

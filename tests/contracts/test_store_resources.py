@@ -30,7 +30,7 @@ def test_a_version_comes_back_as_it_was_appended(store):
     stored = append(store, whole, bare)
     with store.begin(write=False) as tx:
         heads = tx.resources.heads([whole.id, bare.id, uid(77)])
-    assert heads == {whole.id: replace(whole, change=stored[0].change), bare.id: replace(bare, change=stored[1].change)}
+    assert heads == {whole.id: whole.but(change=stored[0].change), bare.id: bare.but(change=stored[1].change)}
     assert stored == [heads[whole.id], heads[bare.id]]
 
 

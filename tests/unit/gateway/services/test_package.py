@@ -329,7 +329,7 @@ def test_what_a_merge_moves_away_from_a_subject_is_taken_back(trial):
 
     with trial.store.begin() as tx:
         head = tx.resources.heads([an_observation()["id"]])[an_observation()["id"]]
-        moved = tx.resources.append([replace(head, version=2, patient=stranger, change=0)])
+        moved = tx.resources.append([head.but(version=2, patient=stranger, change=0)])
         trial.planner(tx, moved, lost=[uid("patient")])
 
     assert kinds(trial.deliver()) == [("Observation", "retracted")]

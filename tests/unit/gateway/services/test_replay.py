@@ -49,7 +49,7 @@ def write(store, *versions):
     """Store a message and what it became; return its id and the change numbers."""
     (stored,) = store.receive([incoming(f"M{versions[0].id}")])
     with store.begin() as tx:
-        appended = tx.resources.append([replace(one, message=stored.id) for one in versions])
+        appended = tx.resources.append([one.but(message=stored.id) for one in versions])
     return stored.id, [one.change for one in appended]
 
 

@@ -10,6 +10,7 @@ from gateway.ports.edges import Clock, Packager, RecipientAdapter, Translator
 from gateway.ports.rows import (
     AuditEvent,
     Breaker,
+    ChangeRange,
     GapLine,
     Hold,
     LaneClaim,
@@ -43,6 +44,7 @@ __all__ = [
     "Broker",
     "Clock",
     "CodeMaps",
+    "ChangeRange",
     "Deliveries",
     "Event",
     "GapLine",

@@ -98,6 +98,31 @@ def spans(numbers: Iterable[int]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What is to be written of an attempt. ``as_noted``: it carried what was noted before it was made."""
+
+    delivery: Delivery
+    attempt: Attempt | None
+    as_noted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRange:
+    """Which changes of a patient are asked for: ``after`` < change <= ``upto``, the first ``limit`` of them.
+
+    Without ``every_version`` only the newest version of each resource, and only if its own change lies in the range.
+    ``types``: of these resource types alone.
+    """
+
+    patient: str
+    after: int = 0
+    upto: int | None = None
+    every_version: bool = False
+    types: tuple[str, ...] = ()
+    limit: int | None = None
+
+
 class Unreceipted:
     """An event whose receipt has not come: its message id, the delivery it was part of, routing key and body."""
 

@@ -16,6 +16,7 @@ from gateway.ports.broker import Event
 from gateway.ports.rows import (
     AuditEvent,
     Breaker,
+    ChangeRange,
     GapLine,
     Hold,
     LaneClaim,
@@ -96,6 +97,9 @@ class Resources(Protocol):
         """
 
     def of_message(self, message: int) -> list[ResourceVersion]:
+    def of_patients(self, ranges: Sequence[ChangeRange]) -> list[list[ResourceVersion]]:
+        """Return the changes of many patients, ascending: a list for each range, in the same order."""
+
         """Return the versions that a message wrote."""
 
     def versions(self, id: str) -> list[ResourceVersion]:

@@ -11,6 +11,7 @@ from sqlalchemy import Select, and_, bindparam, func, select, text, update
 
 from gateway.model.resource import Clock, ResourceVersion
 from gateway.model.translation import PatientKey
+from gateway.ports import ChangeRange
 from gateway.store.backend import Unit, VersionRow, chunks
 from gateway.store.patients import canonical, merge, patient_of_key, register_keys
 from gateway.store.schema import OF_TYPED, TYPED, resource_versions, written
@@ -137,6 +138,20 @@ class SqlResources:
             query = query.limit(bindparam("limit_"))
         asked = {"patient_": patient, "after_": after, "upto_": upto, "types_": list(types), "limit_": limit}
         return self._all(query, **asked)
+
+    def of_patients(self, ranges: Sequence[ChangeRange]) -> list[list[ResourceVersion]]:
+        """Return the changes of many patients, ascending: a list for each range, in the same order."""
+        return [
+            self.of_patient(
+                asked.patient,
+                after=asked.after,
+                upto=asked.upto,
+                every_version=asked.every_version,
+                types=asked.types,
+                limit=asked.limit,
+            )
+            for asked in ranges
+        ]
 
     def of_message(self, message: int) -> list[ResourceVersion]:
         """Return the versions that a message wrote."""

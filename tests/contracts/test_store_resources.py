@@ -9,6 +9,7 @@ import pytest
 
 from gateway.errors import VersionConflict
 from gateway.model.translation import PatientKey
+from gateway.ports import ChangeRange
 from tests.contracts.stores import NOW, uid, version
 
 ANNA, BRUNO, CARLA = uid(900), uid(901), uid(902)
@@ -93,6 +94,33 @@ def test_the_changes_of_a_patient_are_the_newest_of_each_resource_in_the_range(s
         assert changes(of(ANNA, limit=2)) == [b1.change, a2.change]
         assert changes(of(ANNA, after=-1, limit=1)) == [b1.change]
         assert of(CARLA) == []
+
+
+def test_the_changes_of_many_patients_come_in_one_answer(store):
+    a1, a2 = append(store, version(1), version(2))
+    (b1,) = append(store, version(3, patient=BRUNO))
+    a3, a4 = append(store, version(1, 2), version(4, type="Encounter"))
+    asked = [
+        ChangeRange(ANNA),
+        ChangeRange(BRUNO),
+        ChangeRange(CARLA),
+        ChangeRange(ANNA, after=a1.change, upto=a3.change),
+        ChangeRange(ANNA, after=-1, every_version=True, limit=2),
+        ChangeRange(ANNA, types=("Encounter",)),
+        ChangeRange(BRUNO, after=b1.change),
+    ]
+    with store.begin(write=False) as tx:
+        found = [changes(versions) for versions in tx.resources.of_patients(asked)]
+        assert tx.resources.of_patients([]) == []
+    assert found == [
+        [a2.change, a3.change, a4.change],
+        [b1.change],
+        [],
+        [a2.change, a3.change],
+        [a1.change, a2.change],
+        [a4.change],
+        [],
+    ]
 
 
 def test_shared_resources_are_those_of_nobody(store):

@@ -18,6 +18,7 @@ from gateway.ports.rows import (
     Process,
     QueueLine,
     Resealed,
+    Saved,
     Unreceipted,
     spans,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "RecipientAdapter",
     "Resealed",
     "Resources",
+    "Saved",
     "Sealing",
     "Store",
     "Transaction",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from gateway.model.delivery import Attempt, Delivery
 from gateway.model.message import MessageState
 from gateway.model.translation import Gap
 
@@ -98,7 +99,6 @@ def spans(numbers: Iterable[int]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-@dataclass(frozen=True, slots=True)
 class Saved:
     """What is to be written of an attempt. ``as_noted``: it carried what was noted before it was made."""
 
@@ -123,6 +123,7 @@ class ChangeRange:
     limit: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
 class Unreceipted:
     """An event whose receipt has not come: its message id, the delivery it was part of, routing key and body."""
 

@@ -23,6 +23,7 @@ from gateway.ports.rows import (
     MessageFilter,
     Process,
     Resealed,
+    Saved,
     Unreceipted,
 )
 
@@ -96,10 +97,10 @@ class Resources(Protocol):
         lies in the range.
         """
 
-    def of_message(self, message: int) -> list[ResourceVersion]:
     def of_patients(self, ranges: Sequence[ChangeRange]) -> list[list[ResourceVersion]]:
         """Return the changes of many patients, ascending: a list for each range, in the same order."""
 
+    def of_message(self, message: int) -> list[ResourceVersion]:
         """Return the versions that a message wrote."""
 
     def versions(self, id: str) -> list[ResourceVersion]:
@@ -145,8 +146,20 @@ class Deliveries(Protocol):
     def claim(self, delivery: int, owner: str, now: datetime, lease: timedelta) -> Delivery | None:
         """Claim one due delivery; None when it is not due, settled or claimed. One attempt in flight per cursor."""
 
+    def claim_many(self, ids: Sequence[int], owner: str, now: datetime, lease: timedelta) -> list[Delivery]:
+        """Claim those of some deliveries that are due, in the order asked."""
+
     def save(self, delivery: Delivery, attempt: Attempt | None, owner: str) -> None:
         """Write what came of an attempt. Raises ``StaleClaim`` when the lease went to somebody else."""
+
+    def save_many(
+        self, saved: Sequence[Saved], owner: str, announced_at: datetime | None = None
+    ) -> dict[int, Delivery]:
+        """Write what came of several attempts and return each cursor as it stands now, by id.
+
+        One whose lease went to somebody else is left out. Those that are due again by ``announced_at`` count as woken
+        then: whoever settles them wakes them.
+        """
 
     def expire(self, now: datetime, owner: str | None = None) -> int:
         """Settle deliveries whose lease ran out (or that ``owner`` held when it died) as unknown; return how many."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, select, update
 
 from gateway.model.delivery import Attempt, ManifestEntry, View
+from gateway.ports import Saved
 from gateway.store import manifest
 from gateway.store.backend import Insert, Unit
 from gateway.store.schema import attempts, refused_entries, shared_holdings
@@ -19,7 +20,12 @@ _S = shared_holdings.c
 ARRIVED: Final = ("accepted", "unknown")
 """Outcomes after which the recipient holds, or may hold, what was sent."""
 
-_INSERT = attempts.insert()
+_INSERT = attempts.insert().returning(_A.id, sort_by_parameter_order=True)
+_ENDED: Final = {name: bindparam(f"{name}_") for name in ("settled_at", "outcome", "detail")}
+_END = update(attempts).where(_A.id == bindparam("row_")).values(_ENDED)
+_REWRITE = _END.values(
+    {name: bindparam(f"{name}_") for name in ("number", "started_at", "upto", "manifest", "grounds")}
+)
 _INSERT_REFUSED = refused_entries.insert()
 _REFUSED = (
     select(refused_entries).where(refused_entries.c.delivery == bindparam("delivery_")).order_by(refused_entries.c.id)
@@ -50,15 +56,18 @@ def held(unit: Unit, delivery: int) -> dict[str, ManifestEntry]:
     return found
 
 
-def add(unit: Unit, attempt: Attempt) -> int:
-    """Keep an attempt and return the number of its row."""
-    key = unit.connection.execute(_INSERT, _row(attempt)).inserted_primary_key
-    return int(key[0]) if key else 0
-
-
-def rewrite(unit: Unit, row: int, attempt: Attempt) -> None:
-    """Say what came of an attempt that was noted before it was made."""
-    unit.connection.execute(update(attempts).where(_A.id == row).values(**_row(attempt)))
+def write(unit: Unit, saved: Sequence[tuple[Saved, int | None]]) -> list[int | None]:
+    """Write attempts, each to the row that notes it or to a new one; return the numbers of the rows, in order."""
+    new = [_row(one.attempt) for one, row in saved if one.attempt is not None and row is None]
+    keys = iter(unit.connection.execute(_INSERT, new).scalars().all() if new else ())
+    known = [(one.attempt, row, one.as_noted) for one, row in saved if one.attempt is not None and row is not None]
+    ends = [_end(attempt, row) for attempt, row, as_noted in known if as_noted]
+    if ends:
+        unit.connection.execute(_END, ends)
+    rewritten = [_end(attempt, row) | _carried(attempt) for attempt, row, as_noted in known if not as_noted]
+    if rewritten:
+        unit.connection.execute(_REWRITE, rewritten)
+    return [next(keys) if one.attempt is not None and row is None else row for one, row in saved]
 
 
 def interrupt(unit: Unit, row: int, now: datetime) -> None:
@@ -120,6 +129,15 @@ def _row(attempt: Attempt) -> dict[str, Any]:
         "manifest": manifest.pack(attempt.manifest),
         "grounds": attempt.grounds,
     }
+
+
+def _end(attempt: Attempt, row: int) -> dict[str, Any]:
+    return {"row_": row, "settled_at_": attempt.settled_at, "outcome_": attempt.outcome, "detail_": attempt.detail}
+
+
+def _carried(attempt: Attempt) -> dict[str, Any]:
+    whole = _row(attempt)
+    return {f"{name}_": whole[name] for name in ("number", "started_at", "upto", "manifest", "grounds")}
 
 
 def _attempt(row: Any) -> Attempt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
@@ -11,8 +11,21 @@ from sqlalchemy import ColumnElement, and_, bindparam, case, func, null, or_, se
 
 from gateway.errors import StaleClaim
 from gateway.model.delivery import BACKFILL, Attempt, Delivery, DeliveryState, ManifestEntry, View
+from gateway.ports import Saved
 from gateway.store import attempts as kept
 from gateway.store.backend import Insert, Unit, chunks
+from gateway.store.cursors import (
+    FREE,
+    KEPT,
+    announced,
+    delivery_of,
+    free,
+    fresh,
+    further_back,
+    rewound,
+    settled,
+    standing,
+)
 from gateway.store.schema import IS_DUE, IS_SENDING, breakers, deliveries
 
 _D = deliveries.c
@@ -21,10 +34,13 @@ DUE: Final = DeliveryState.DUE.value
 SENDING: Final = DeliveryState.SENDING.value
 
 _GET = select(deliveries).where(_D.id == bindparam("id_"))
-_LOCKED = _GET.with_for_update()
 _OF_VIEW = select(deliveries).where(
     _D.recipient == bindparam("recipient_"), _D.study == bindparam("study_"), _D.patient == bindparam("patient_")
 )
+_ROWS = select(deliveries).where(_D.id.in_(bindparam("ids", expanding=True)))
+_IN_PLANNING_ORDER = _ROWS.order_by(_D.recipient.collate("C"), _D.study.collate("C"), _D.patient).with_for_update()
+"""Rows locked in the order in which ``plan`` locks them: two that want the same rows wait for each other in turn."""
+
 _OPEN = select(breakers.c.recipient).where(breakers.c.open_until > bindparam("now_"))
 _WOKEN = select(_D.id).where(_D.id.in_(bindparam("ids", expanding=True)), _D.due_at <= bindparam("now_"))
 _PUBLISHED = (
@@ -34,7 +50,7 @@ _PUBLISHED = (
 )
 _CLAIM = (
     update(deliveries)
-    .where(_D.id == bindparam("id_"), _D.state == DUE, _D.due_at <= bindparam("now_"))
+    .where(_D.id.in_(bindparam("ids", expanding=True)), _D.state == DUE, _D.due_at <= bindparam("now_"))
     .values(
         state=SENDING,
         lease_until=bindparam("until_"),
@@ -48,12 +64,8 @@ _CLAIM = (
 _SENT_NOW = select(deliveries).where(text(IS_SENDING)).order_by(_D.lease_until).with_for_update(skip_locked=True)
 _EXPIRED = _SENT_NOW.where(_D.lease_until <= bindparam("now_"))
 _OWNED = _SENT_NOW.where(_D.lease_owner == bindparam("owner_"))
-_KEPT: Final = (*("state", "sent", "planned", "window", "number", "attempts", "due_at", "first_failed_at", "detail"),)
-_FREE: Final = {"lease_until": None, "lease_owner": None, "open_attempt": None, "rewind": None}
 _SAVE = (
-    update(deliveries)
-    .where(_D.id == bindparam("id_"))
-    .values({name: bindparam(f"{name}_") for name in (*_KEPT, *_FREE)} | {"published_at": None})
+    update(deliveries).where(_D.id == bindparam("id_")).values({name: bindparam(f"{name}_") for name in (*KEPT, *FREE)})
 )
 
 
@@ -97,7 +109,7 @@ class SqlDeliveries:
         asked = {**names, "now_": now, "published_": now - republish_after, "limit_": limit}
         rows = self._connection.execute(union_all(*oldest), asked).all()
         chosen = sorted(rows, key=lambda row: (row.due_at, row.id))[:limit]
-        return [_delivery(row) for row in chosen]
+        return [delivery_of(row) for row in chosen]
 
     def published(self, ids: Iterable[int], now: datetime) -> None:
         """Note that wake-ups for these, found due at ``now``, were confirmed by the broker.
@@ -109,9 +121,17 @@ class SqlDeliveries:
 
     def claim(self, delivery: int, owner: str, now: datetime, lease: timedelta) -> Delivery | None:
         """Claim one due delivery; None when it is not due, settled or claimed. One attempt in flight per cursor."""
-        asked = {"id_": delivery, "owner_": owner, "now_": now, "until_": now + lease}
-        row = self._connection.execute(_CLAIM, asked).one_or_none()
-        return None if row is None else _delivery(row)
+        return next(iter(self.claim_many([delivery], owner, now, lease)), None)
+
+    def claim_many(self, ids: Sequence[int], owner: str, now: datetime, lease: timedelta) -> list[Delivery]:
+        """Claim those of some deliveries that are due, in the order asked."""
+        if not ids:
+            return []
+        if len(ids) > 1 and self._connection.dialect.name == "postgresql":
+            self._connection.execute(_IN_PLANNING_ORDER, {"ids": ids})
+        asked = {"ids": ids, "owner_": owner, "now_": now, "until_": now + lease}
+        rows = {row.id: row for row in self._connection.execute(_CLAIM, asked)}
+        return [delivery_of(rows[id]) for id in dict.fromkeys(ids) if id in rows]
 
     def save(self, delivery: Delivery, attempt: Attempt | None, owner: str) -> None:
         """Write what came of an attempt. Raises ``StaleClaim`` when the lease went to somebody else.
@@ -120,20 +140,35 @@ class SqlDeliveries:
         as ``sending`` the lease stays, and ``attempt`` notes what is about to be sent; the next ``save`` says what
         came of it, or ``expire`` that nobody knows.
         """
-        row = self._connection.execute(_LOCKED, {"id_": delivery.id}).one_or_none()
-        if row is None or row.state != SENDING or row.lease_owner != owner:
+        if not self.save_many([Saved(delivery, attempt)], owner):
             raise StaleClaim(f"delivery {delivery.id} went to another worker")
-        noted = row.open_attempt
-        if attempt is not None:
-            if noted is None:
-                noted = kept.add(self._unit, attempt)
-            else:
-                kept.rewrite(self._unit, noted, attempt)
-        values = _settled(delivery, row, attempt)
-        if delivery.state is DeliveryState.SENDING:
-            values |= {"lease_until": delivery.lease_until or row.lease_until, "lease_owner": owner}
-            values |= {"open_attempt": noted}
-        self._write(delivery.id, values)
+
+    def save_many(
+        self, saved: Sequence[Saved], owner: str, announced_at: datetime | None = None
+    ) -> dict[int, Delivery]:
+        """Write what came of several attempts, as ``save`` does, and return each cursor as it stands now, by id.
+
+        One whose lease went to somebody else is left out. Those that are due again by ``announced_at`` count as woken
+        then: whoever settles them wakes them.
+        """
+        rows = self._locked([one.delivery.id for one in saved])
+        ours = [
+            (one, row)
+            for one in saved
+            if (row := rows.get(one.delivery.id)) is not None and row.state == SENDING and row.lease_owner == owner
+        ]
+        noted = kept.write(self._unit, [(one, row.open_attempt) for one, row in ours])
+        stands: dict[int, Delivery] = {}
+        written = []
+        for (one, row), attempt in zip(ours, noted, strict=True):
+            values = announced(settled(one.delivery, row, one.attempt), announced_at)
+            if one.delivery.state is DeliveryState.SENDING:
+                values |= {"lease_until": one.delivery.lease_until or row.lease_until, "lease_owner": owner}
+                values |= {"open_attempt": attempt}
+            written.append((row.id, values))
+            stands[row.id] = standing(one.delivery, values)
+        self._write(written)
+        return stands
 
     def expire(self, now: datetime, owner: str | None = None) -> int:
         """Settle deliveries whose lease ran out (or that ``owner`` held when it died) as unknown; return how many.
@@ -150,7 +185,7 @@ class SqlDeliveries:
     def get(self, delivery: int) -> Delivery | None:
         """Return one cursor."""
         row = self._connection.execute(_GET, {"id_": delivery}).one_or_none()
-        return None if row is None else _delivery(row)
+        return None if row is None else delivery_of(row)
 
     def find(
         self, *, recipient: str = "", state: str = "", before: int | None = None, limit: int = 50
@@ -163,13 +198,13 @@ class SqlDeliveries:
             query = query.where(_D.state == state)
         if before is not None:
             query = query.where(_D.id < before)
-        return [_delivery(row) for row in self._connection.execute(query)]
+        return [delivery_of(row) for row in self._connection.execute(query)]
 
     def of_view(self, view: View, patient: str) -> Delivery | None:
         """Return the cursor of a (view, patient)."""
         asked = {"recipient_": view.recipient, "study_": view.study, "patient_": patient}
         row = self._connection.execute(_OF_VIEW, asked).one_or_none()
-        return None if row is None else _delivery(row)
+        return None if row is None else delivery_of(row)
 
     def attempts(self, delivery: int, limit: int | None = None) -> list[Attempt]:
         """Return a cursor's attempts, oldest first; with ``limit`` the newest of them."""
@@ -189,17 +224,17 @@ class SqlDeliveries:
         only what the view does not hold already. While an attempt is under way, and for a backfill while one may have
         arrived, going back waits until that is settled.
         """
-        row = self._connection.execute(_LOCKED, {"id_": delivery}).one_or_none()
+        row = self._locked([delivery]).get(delivery)
         if row is None:
             return
-        back = _further_back(row.sent if from_change is None else from_change, row.rewind)
+        back = further_back(row.sent if from_change is None else from_change, row.rewind)
         if row.state == SENDING:
             leased = {name: getattr(row, name) for name in ("lease_until", "lease_owner", "open_attempt")}
-            self._write(delivery, _values(row) | leased | {"rewind": back})
+            self._write([(delivery, free(row) | leased | {"rewind": back})])
         elif row.window is not None and from_change == BACKFILL:
-            self._write(delivery, _values(row) | _fresh(now) | {"rewind": back})
+            self._write([(delivery, free(row) | fresh(now) | {"rewind": back})])
         else:
-            self._write(delivery, _rewound(_values(row), _further_back(back, row.sent), now))
+            self._write([(delivery, rewound(free(row), further_back(back, row.sent), now))])
 
     def shared_held(self, view: View) -> dict[str, int]:
         """Return the shared resources a view holds: internal id -> the change number it holds."""
@@ -221,10 +256,10 @@ class SqlDeliveries:
         upto = row.claimed_upto if row.window is None else row.window
         if row.open_attempt is None:
             attempt = Attempt(row.id, row.number, row.claimed_at, now, "unknown", "interrupted", upto)
-            kept.add(self._unit, attempt)
+            kept.write(self._unit, [(Saved(delivery_of(row), attempt), None)])
         else:
             kept.interrupt(self._unit, row.open_attempt, now)
-        values = _values(row) | {
+        values = free(row) | {
             "state": DUE,
             "rewind": row.rewind,
             "window": upto,
@@ -233,11 +268,17 @@ class SqlDeliveries:
             "first_failed_at": row.first_failed_at or now,
             "detail": "interrupted",
         }
-        self._write(row.id, values)
+        self._write([(row.id, values)])
 
-    def _write(self, delivery: int, values: dict[str, Any]) -> None:
-        named = {f"{name}_": value for name, value in values.items()}
-        self._connection.execute(_SAVE, {"id_": delivery, **named})
+    def _locked(self, ids: Sequence[int]) -> dict[int, Any]:
+        """Return rows by id, locked where the database locks rows."""
+        query = _IN_PLANNING_ORDER if self._connection.dialect.name == "postgresql" else _ROWS
+        return {row.id: row for row in self._connection.execute(query, {"ids": ids})} if ids else {}
+
+    def _write(self, cursors: Sequence[tuple[int, dict[str, Any]]]) -> None:
+        rows = [{"id_": id, **{f"{name}_": value for name, value in values.items()}} for id, values in cursors]
+        if rows:
+            self._connection.execute(_SAVE, rows)
 
 
 @cache
@@ -282,58 +323,3 @@ def _new(view: View, patient: str, change: int, now: datetime) -> dict[str, Any]
         "due_at": now,
         "detail": "",
     }
-
-
-def _values(row: Any) -> dict[str, Any]:
-    """Return a row's values as free of any worker."""
-    return {name: getattr(row, name) for name in _KEPT} | _FREE
-
-
-def _settled(delivery: Delivery, row: Any, attempt: Attempt | None) -> dict[str, Any]:
-    """Return what a cursor's row becomes, with what happened to it while the attempt was under way."""
-    values = {name: getattr(delivery, name) for name in _KEPT} | _FREE
-    values |= {"state": delivery.state.value, "planned": max(row.planned, delivery.planned), "rewind": row.rewind}
-    if delivery.state is DeliveryState.SENDING:
-        return values
-    now = attempt.settled_at if attempt is not None else delivery.due_at or row.due_at
-    if row.rewind is not None and delivery.window is None:
-        return _rewound(values, _further_back(row.rewind, delivery.sent), now)
-    if delivery.state is DeliveryState.IDLE and values["planned"] > delivery.sent:
-        values |= {"state": DUE, "due_at": now}
-    return values
-
-
-def _further_back(one: int, other: int | None) -> int:
-    """Return from where both are owed: 0 sends everything once more, so it covers a backfill too."""
-    return one if other is None else 0 if 0 in {one, other} else min(one, other)
-
-
-def _fresh(now: datetime) -> dict[str, Any]:
-    return {"state": DUE, "due_at": now, "attempts": 0, "first_failed_at": None, "detail": ""}
-
-
-def _rewound(values: dict[str, Any], back: int, now: datetime) -> dict[str, Any]:
-    """Return the values of a cursor that begins again after change ``back``.
-
-    Another window is another delivery id: a receiver that drops repeats must not drop it.
-    """
-    begun = {"sent": back, "window": None, "number": values["number"] + 1, "rewind": None}
-    return values | _fresh(now) | begun
-
-
-def _delivery(row: Any) -> Delivery:
-    return Delivery(
-        id=row.id,
-        view=View(row.recipient, row.study),
-        patient=row.patient,
-        state=DeliveryState(row.state),
-        sent=row.sent,
-        planned=row.planned,
-        window=row.window,
-        number=row.number,
-        attempts=row.attempts,
-        due_at=row.due_at,
-        first_failed_at=row.first_failed_at,
-        lease_until=row.lease_until,
-        detail=row.detail,
-    )

@@ -1,13 +1,14 @@
 """Cursors and attempts: planned, claimed by one, settled, taken back and replayed."""
 
+import threading
 from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 
-from gateway.errors import StaleClaim
+from gateway.errors import StaleClaim, StoreError
 from gateway.model.delivery import BACKFILL, ChangeKind, DeliveryState, ManifestEntry, View
-from gateway.ports import Breaker
+from gateway.ports import Breaker, Saved
 from tests.contracts.stores import MINUTE, NOW, SECOND, VIEW, attempt, uid
 
 ANNA, BRUNO = uid(900), uid(901)
@@ -360,3 +361,85 @@ def test_what_is_owed_is_counted_per_recipient(store):
     with store.begin(write=False) as tx:
         lines = [(line.name, line.waiting, line.oldest, line.dead) for line in tx.recipient_queues()]
     assert lines == [("edc", 2, NOW, 1)]
+
+
+def claim_many(store, deliveries, owner="w1", now=NOW):
+    with store.begin() as tx:
+        return tx.deliveries.claim_many([one.id for one in deliveries], owner, now, MINUTE)
+
+
+def save_many(store, saved, owner="w1", announced_at=None):
+    with store.begin() as tx:
+        return tx.deliveries.save_many(saved, owner, announced_at)
+
+
+def test_a_group_is_claimed_in_the_order_asked_and_what_is_not_due_left_out(store):
+    first, second, third = (plan(store, patient=uid(number)) for number in (3, 2, 1))
+    claim(store, second, "w2")
+    later = plan(store, patient=BRUNO, now=NOW + MINUTE)
+    mine = claim_many(store, [third, later, second, first, third])
+    assert [(one.id, one.state, one.lease_until) for one in mine] == [
+        (third.id, SENDING, NOW + MINUTE),
+        (first.id, SENDING, NOW + MINUTE),
+    ]
+    assert claim_many(store, []) == []
+
+
+def test_a_group_is_saved_together_and_whoever_lost_its_lease_is_left_out(store):
+    mine = claim_many(store, [plan(store, patient=uid(number)) for number in (1, 2, 3)])
+    with store.begin() as tx:
+        tx.deliveries.expire(NOW + MINUTE)
+    lost = claim(store, mine[1], "w2", NOW + MINUTE)
+    again = claim_many(store, [mine[0], mine[2]], now=NOW + MINUTE)
+    stands = save_many(store, [Saved(settled(one), attempt(one.id)) for one in (again[0], lost, again[1])])
+    assert set(stands) == {mine[0].id, mine[2].id}
+    with store.begin(write=False) as tx:
+        assert stands == {id: tx.deliveries.get(id) for id in stands}
+        assert tx.deliveries.get(lost.id).state is SENDING
+        assert [one.outcome for one in tx.deliveries.attempts(mine[0].id)] == ["unknown", "accepted"]
+        assert [one.outcome for one in tx.deliveries.attempts(lost.id)] == ["unknown"]
+
+
+def test_attempts_of_a_group_that_carried_what_was_noted_keep_its_manifest(store):
+    mine = claim_many(store, [plan(store, patient=uid(number)) for number in (1, 2)])
+    noted = [attempt(one.id, "unknown", number) for number, one in enumerate(mine, 1)]
+    save_many(store, [Saved(one, note) for one, note in zip(mine, noted, strict=True)])
+    came = [attempt(mine[0].id, "accepted"), attempt(mine[1].id, "accepted", 7)]
+    save_many(store, [Saved(settled(mine[0]), came[0], as_noted=True), Saved(settled(mine[1]), came[1])])
+    with store.begin(write=False) as tx:
+        assert set(tx.deliveries.held(mine[0].id)) == {uid(1)}
+        assert set(tx.deliveries.held(mine[1].id)) == {uid(7)}
+        assert [one.outcome for one in tx.deliveries.attempts(mine[0].id)] == ["accepted"]
+
+
+def test_what_is_due_again_when_it_settles_counts_as_woken_by_whoever_settles_it(store):
+    owing, failing = claim_many(store, [plan(store, 10), plan(store, 10, BRUNO)])
+    plan(store, 15)
+    retry = replace(failing, state=DUE, attempts=1, due_at=NOW)
+    stands = save_many(store, [Saved(settled(owing), attempt(owing.id)), Saved(retry, None)], announced_at=NOW + SECOND)
+    assert (stands[owing.id].state, stands[owing.id].due_at) == (DUE, NOW + SECOND)
+    assert [one.id for one in due(store, NOW + SECOND)] == [failing.id]
+    assert {one.id for one in due(store, NOW + MINUTE)} == {owing.id, failing.id}
+
+
+def test_planning_and_claiming_the_same_cursors_at_once_never_wait_in_a_ring(database):
+    one = database.open()
+    other = one if database.is_sqlite else database.open()
+    cursors = [plan(one, patient=uid(number)) for number in range(40, 0, -1)]
+    troubles = []
+
+    def planning():
+        try:
+            for upto in range(11, 31):
+                with other.begin() as tx:
+                    tx.deliveries.plan({(VIEW, uid(number)): upto for number in range(1, 41)}, NOW)
+        except StoreError as error:
+            troubles.append(error)
+
+    thread = threading.Thread(target=planning)
+    thread.start()
+    for _ in range(20):
+        mine = claim_many(one, cursors)
+        save_many(one, [Saved(replace(each, state=DUE), None) for each in reversed(mine)])
+    thread.join()
+    assert troubles == []

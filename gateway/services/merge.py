@@ -7,6 +7,7 @@ a field that is not valued leaves what is there, ``""`` removes it, and an older
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,6 +47,16 @@ def clock_of(statement: Statement, sent_at: str, message: int) -> Clock:
     return (statement.rank * 2 + final, sent_at, message)
 
 
+def newest_of(one: Mapping[str, Clock], other: Mapping[str, Clock]) -> dict[str, Clock]:
+    """Return per element the newer of two clocks of the same body.
+
+    >>> newest_of({"": (1, "2026-01", 4), "name": (3, "2025-01", 1)}, {"": (1, "2026-02", 7)})
+    {'': (1, '2026-02', 7), 'name': (3, '2025-01', 1)}
+    """
+    names = [ANY, *sorted((one.keys() | other.keys()) - {ANY})]
+    return {name: max(one.get(name, one[ANY]), other.get(name, other[ANY])) for name in names}
+
+
 def merge(head: ResourceVersion | None, statement: Statement, clock: Clock) -> Merged:
     """Return the resource after ``statement``, given its newest stored version (None: there is none)."""
     if head is None:
@@ -53,6 +64,8 @@ def merge(head: ResourceVersion | None, statement: Statement, clock: Clock) -> M
         return Merged(statement.body, {ANY: clock} | clocks, changed=True)
     if statement.type in REPLACED_WHOLE:
         return _replace(head, statement, clock)
+    if statement.body == head.body and head.clocks.keys() == {ANY} and not statement.removes + statement.tentative:
+        return Merged(head.body, {ANY: max(clock, head.clocks[ANY])}, changed=False)
     return _merge_elements(head, statement, clock)
 
 
@@ -137,6 +150,6 @@ def _spread(body: dict[str, Any], clocks: dict[str, Clock]) -> dict[str, Clock]:
 def _gather(body: dict[str, Any], clocks: dict[str, Clock], newest: Clock) -> dict[str, Clock]:
     """The shortest form: the commonest clock under ``ANY``, the others by name."""
     of_body = [clocks[element] for element in body if element in clocks]
-    common = max(set(of_body), key=of_body.count) if of_body else newest
+    common = max(of_body, key=lambda clock: (of_body.count(clock), clock)) if of_body else newest
     named = {name: clock for name, clock in clocks.items() if name not in body or clock != common}
     return {ANY: common, **named}

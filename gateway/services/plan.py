@@ -18,9 +18,12 @@ from gateway.ports import AuditEvent, Clock, Transaction
 from gateway.release.consent import Entitlement, entitlement
 from gateway.release.decision import Withheld
 from gateway.release.policy import SHARED, Policy, Rights
-from gateway.services.subjects import ENTITLING, standing
+from gateway.services.subjects import standing, studies_of
 
 Due = dict[tuple[View, str], int]
+
+_ENTITLES: Final = frozenset({"ResearchSubject", "Consent"})
+"""Types whose change can entitle a view to what is stored already."""
 
 FILE: Final = "recipient file"
 """The action of the audit line that says under which file a recipient's views were planned last."""
@@ -68,13 +71,17 @@ def plan(
     """Return which cursors these changes concern. The versions carry their change numbers."""
     made = Plan()
     _plan_shared(tx, [version for version in changed if not version.patient], policy, made)
-    newest: dict[str, int] = {}
+    changes: dict[str, list[ResourceVersion]] = {}
     for version in changed:
         if version.patient:
-            newest[version.patient] = max(version.change, newest.get(version.patient, 0))
-    subjects = tx.resources.of_type("ResearchSubject", patients=newest) if newest else []
-    for patient in {subject.patient for subject in subjects}:
-        _plan_patient(tx, patient, newest[patient], changed, policy=policy, now=now, made=made)
+            changes.setdefault(version.patient, []).append(version)
+    subjects = tx.resources.of_type("ResearchSubject", patients=changes) if changes and policy.views else []
+    entitled = {}
+    for patient, studies in studies_of(subjects, policy).items():
+        _owe(changes[patient], studies, policy, made)
+        if any(version.type in _ENTITLES for version in changes[patient]):
+            entitled[patient] = changes[patient]
+    _plan_entitled(tx, entitled, subjects, policy=policy, now=now, made=made)
     highest = max((version.change for version in changed), default=0)
     for patient in lost:
         _plan_again(tx, patient, highest, policy, made)
@@ -90,26 +97,42 @@ def apply(tx: Transaction, made: Plan, now: datetime) -> None:
             tx.deliveries.replay(cursor.id, now, from_change=BACKFILL)
 
 
-def _plan_patient(
+def _owe(changed: Sequence[ResourceVersion], studies: Iterable[str], policy: Policy, made: Plan) -> None:
+    """Owe a patient's changes to every view of the patient's studies; everything, where another was merged in."""
+    patient, newest = changed[0].patient, max(version.change for version in changed)
+    merged = any(version.type == "Patient" and version.id != patient for version in changed)
+    for rights in (rights for study in studies for rights in policy.of_study(study)):
+        made.owe(rights.view, patient, newest)
+        if merged:
+            made.backfill.add((rights.view, patient))
+
+
+def _plan_entitled(
     tx: Transaction,
-    patient: str,
-    change: int,
-    changed: Sequence[ResourceVersion],
+    changes: Mapping[str, Sequence[ResourceVersion]],
+    subjects: Sequence[ResourceVersion],
     *,
     policy: Policy,
     now: datetime,
     made: Plan,
 ) -> None:
-    versions = tx.resources.of_patient(patient, types=ENTITLING)
-    after = standing(versions, patient, policy)
-    entitling = [each for each in changed if each.patient == patient and each.type in ("ResearchSubject", "Consent")]
-    merged = any(each.patient == patient and each.id in after.merged for each in changed)
-    before = standing(_before(tx, versions, entitling), patient, policy) if entitling else after
-    for study, subject in after.subjects.items():
-        for rights in policy.of_study(study):
-            made.owe(rights.view, patient, change)
-            if merged or _widened(before.subjects.get(study), subject, rights, now):
-                made.backfill.add((rights.view, patient))
+    """Begin again where a changed ResearchSubject or Consent lets leave what could not before.
+
+    ``changes``: what changed of each such patient; ``subjects`` are the newest ResearchSubjects.
+    """
+    if not changes:
+        return
+    places: dict[str, list[ResourceVersion]] = {}
+    for version in (*subjects, *tx.resources.of_type("Consent", patients=changes)):
+        places.setdefault(version.patient, []).append(version)
+    for patient, changed in changes.items():
+        versions = places[patient]
+        entitling = [version for version in changed if version.type in _ENTITLES]
+        before = standing(_before(tx, versions, entitling), patient, policy).subjects
+        for study, subject in standing(versions, patient, policy).subjects.items():
+            for rights in policy.of_study(study):
+                if _widened(before.get(study), subject, rights, now):
+                    made.backfill.add((rights.view, patient))
 
 
 def _before(
@@ -197,9 +220,8 @@ def _owe_all(tx: Transaction, due: Mapping[tuple[View, str], int], now: datetime
 
 
 def _patients_by_study(tx: Transaction, policy: Policy) -> dict[str, set[str]]:
-    versions = tx.resources.of_type("ResearchSubject")
     found: dict[str, set[str]] = {}
-    for version in versions:
-        for study in standing([version], version.patient, policy).subjects:
-            found.setdefault(study, set()).add(version.patient)
+    for patient, studies in studies_of(tx.resources.of_type("ResearchSubject"), policy).items():
+        for study in studies:
+            found.setdefault(study, set()).add(patient)
     return found

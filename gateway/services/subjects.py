@@ -54,6 +54,16 @@ def standing(versions: Sequence[ResourceVersion], patient: str, policy: Policy) 
     return Standing(subjects, merged, tuple(versions))
 
 
+def studies_of(subjects: Sequence[ResourceVersion], policy: Policy) -> dict[str, set[str]]:
+    """Return by patient the studies of the policy in which these ResearchSubjects are places."""
+    found: dict[str, set[str]] = {}
+    for version in subjects:
+        study = policy.study_of(_id(codec.decode(version.body).get("study")))
+        if study is not None:
+            found.setdefault(version.patient, set()).add(study.id)
+    return found
+
+
 def _outranked(subject: Subject, other: Subject | None) -> bool:
     return other is not None and other.status in _LIVE and subject.status not in _LIVE
 

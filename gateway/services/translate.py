@@ -177,6 +177,7 @@ class Translate:
                     tx.worklist.record_gaps(message.feed, message.id, translation.gaps, now)
             self._planner(tx, changed, lost=batch.lost)
             tx.lanes.confirm(claims, now)
+            batch.settle_shared()
         return settled
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import structlog
 import typer
 
 from gateway import __version__
+from gateway.bootstrap import open_store
+from gateway.ports import Store
 from gateway.settings import Settings, load
 
 app = typer.Typer(
@@ -24,6 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Hospital HL7 v2 in, FHIR released and delivered to trial systems.",
 )
+
+_EVERY_SECONDS: Final = 10.0
 
 Config = Annotated[
     Path | None,
@@ -57,6 +63,23 @@ def settings_of(config: Path | None) -> Settings:
     settings = load(config or shipped_config(), environment)
     settings.require_valid()
     return settings
+
+
+@contextmanager
+def store_of(config: Path | None, *, write: bool = False) -> Iterator[tuple[Settings, Store]]:
+    """Open the store, only to look unless ``write``; a command that writes cannot share an embedded database."""
+    settings = settings_of(config)
+    store = open_store(settings, read_only=not write)
+    try:
+        store.check_schema()
+        yield settings, store
+    finally:
+        store.close()
+
+
+def actor() -> str:
+    """Who runs this command, for the audit trail."""
+    return f"{getpass.getuser()} at the command line"
 
 
 def out(line: str = "") -> None:
@@ -93,9 +116,9 @@ def _cell(value: Any) -> str:
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how far long work is: a bar on a terminal, nothing in a pipe. Yields what is told how much is done."""
+    """Show how far long work is: a bar on a terminal, else lines. Yields what is told how much is done."""
     if not sys.stderr.isatty():
-        yield lambda _done: None
+        yield _lines(what, total)
         return
     from rich.console import Console
     from rich.progress import Progress
@@ -103,6 +126,19 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+def _lines(what: str, total: int) -> Callable[[int], None]:
+    """Return what writes a line about long work every ten seconds."""
+    last = time.monotonic()
+
+    def tell(done: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _EVERY_SECONDS:
+            last = time.monotonic()
+            complain(f"{what}: {done} of {total}")
+
+    return tell
 
 
 def log_to_stderr(level: str = "info", *, as_json: bool = False) -> None:

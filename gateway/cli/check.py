@@ -1,21 +1,17 @@
-"""``gateway check``, ``gateway keys create`` and ``gateway db``: before anything is started."""
+"""``gateway check`` and ``gateway db``: before anything is started."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from gateway.bootstrap import open_store, policy_problems
 from gateway.cli.base import Config, app, complain, out, settings_of, shipped_config
-from gateway.settings import create_keys, load
+from gateway.settings import load
 
 db = typer.Typer(no_args_is_help=True, help="The database's schema.")
-keys = typer.Typer(no_args_is_help=True, help="The key file.")
 app.add_typer(db, name="db")
-app.add_typer(keys, name="keys")
 
 
 @app.command()
@@ -54,14 +50,3 @@ def check_schema(config: Config = None) -> None:
     finally:
         store.close()
     out("the database is of this program's version")
-
-
-@keys.command()
-def create(path: Annotated[Path, typer.Argument(help="Where to write it; it must not exist.")]) -> None:
-    """Make a key file (mode 0600). Keep a copy in a safe place: without it the data cannot be read."""
-    try:
-        create_keys(path)
-    except FileExistsError:
-        complain(f"{path}: there is a file already; a key file is never overwritten")
-        raise typer.Exit(1) from None
-    out(f"{path}: made; set GATEWAY_KEY_FILE to it, and keep a copy where the database is not")

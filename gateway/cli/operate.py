@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import getpass
 import json
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
@@ -14,14 +12,13 @@ from uuid import UUID
 
 import typer
 
-from gateway.bootstrap import Replayer, explanation_of, map_gap, open_store, status_of
-from gateway.cli.base import Config, Json, app, complain, out, rows, settings_of
+from gateway.bootstrap import Replayer, explanation_of, map_gap, status_of
+from gateway.cli.base import Config, Json, actor, app, complain, out, rows, store_of
 from gateway.errors import GatewayError
 from gateway.model.delivery import DeliveryState
 from gateway.model.message import Message, MessageState
-from gateway.ports import MessageFilter, Store
+from gateway.ports import MessageFilter
 from gateway.services.map_code import Mapping
-from gateway.settings import Settings
 
 messages = typer.Typer(no_args_is_help=True, help="The received messages.")
 deliveries = typer.Typer(no_args_is_help=True, help="What is owed to the recipients.")
@@ -33,22 +30,10 @@ app.add_typer(gaps, name="gaps")
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many to list.")]
 
 
-@contextmanager
-def _store(config: Any, *, write: bool = False) -> Iterator[tuple[Settings, Store]]:
-    """Open the store, only to look unless ``write``; a command that writes cannot share an embedded database."""
-    settings = settings_of(config)
-    store = open_store(settings, read_only=not write)
-    try:
-        store.check_schema()
-        yield settings, store
-    finally:
-        store.close()
-
-
 @app.command()
 def status(config: Config = None, as_json: Json = False) -> None:
     """Show queue depths, the oldest waiting message and delivery, and each recipient's circuit."""
-    with _store(config) as (settings, store):
+    with store_of(config) as (settings, store):
         lines = status_of(settings, store, datetime.now(UTC))
     rows(lines, as_json=as_json, empty="no feed and no recipient is configured")
 
@@ -65,7 +50,7 @@ def explain(
     """Explain what a recipient got, what not, and which rule said so."""
     if sum((bool(patient), message is not None, bool(resource))) != 1:
         raise typer.BadParameter("name one of --patient, --message and --resource")
-    with _store(config) as (settings, store):
+    with store_of(config) as (settings, store):
         _known(recipient, settings.recipients, "recipient")
         _require_id("--patient", patient)
         _require_id("--resource", resource)
@@ -90,7 +75,7 @@ def list_messages(
 ) -> None:
     """List messages, newest first."""
     since = datetime.now(UTC) - timedelta(hours=hours) if hours is not None else None
-    with _store(config) as (settings, store), store.begin(write=False) as tx:
+    with store_of(config) as (settings, store), store.begin(write=False) as tx:
         _known(feed, settings.feeds, "feed")
         found = tx.messages.find(MessageFilter(feed=feed, state=state, control_id=control_id, since=since, limit=limit))
     rows([_summary(message) for message in found], as_json=as_json, empty="no message matches")
@@ -104,7 +89,7 @@ def show_message(
     as_json: Json = False,
 ) -> None:
     """Show one message: what it was answered, what became of it, what it wrote."""
-    with _store(config) as (_, store), store.begin(write=False) as tx:
+    with store_of(config) as (_, store), store.begin(write=False) as tx:
         found = tx.messages.get(message)
         written = tx.resources.of_message(message) if found else []
     if found is None:
@@ -130,8 +115,8 @@ def replay_message(
     config: Config = None,
 ) -> None:
     """Translate a stored message again, or send what it wrote once more to one recipient, with the settings of now."""
-    with _store(config, write=True) as (settings, store):
-        said = Replayer(settings, store, _actor()).message(message, recipient)
+    with store_of(config, write=True) as (settings, store):
+        said = Replayer(settings, store, actor()).message(message, recipient)
     out(said)
 
 
@@ -144,7 +129,7 @@ def list_deliveries(
     as_json: Json = False,
 ) -> None:
     """List deliveries (one per view and patient), newest first."""
-    with _store(config) as (settings, store), store.begin(write=False) as tx:
+    with store_of(config) as (settings, store), store.begin(write=False) as tx:
         _known(recipient, settings.recipients, "recipient")
         found = tx.deliveries.find(recipient=recipient, state=str(state or ""), limit=limit)
     rows([_delivery(delivery) for delivery in found], as_json=as_json, empty="no delivery matches")
@@ -155,7 +140,7 @@ def show_delivery(
     delivery: Annotated[int, typer.Argument(help="Id of the delivery.")], config: Config = None, as_json: Json = False
 ) -> None:
     """Show one delivery and its attempts."""
-    with _store(config) as (_, store), store.begin(write=False) as tx:
+    with store_of(config) as (_, store), store.begin(write=False) as tx:
         found = tx.deliveries.get(delivery)
         attempts = tx.deliveries.attempts(delivery) if found else []
     if found is None:
@@ -186,8 +171,8 @@ def replay_delivery(
     config: Config = None,
 ) -> None:
     """Try a delivery again now, with its recipient's settings of now."""
-    with _store(config, write=True) as (settings, store):
-        said = Replayer(settings, store, _actor()).delivery(delivery, everything=everything)
+    with store_of(config, write=True) as (settings, store):
+        said = Replayer(settings, store, actor()).delivery(delivery, everything=everything)
     out(said)
 
 
@@ -198,7 +183,7 @@ def list_gaps(
     as_json: Json = False,
 ) -> None:
     """List what has no map, most frequent first."""
-    with _store(config) as (_, store), store.begin(write=False) as tx:
+    with store_of(config) as (_, store), store.begin(write=False) as tx:
         found = tx.worklist.gaps(open_only=not closed)
     records = [
         {"id": line.id, "feed": line.feed, **asdict(line.gap), "count": line.count, "last_seen": line.last_seen}
@@ -223,7 +208,7 @@ def map_one_gap(
     if not system:
         raise typer.BadParameter("write the code as system|code", param_hint="--code")
     begins = _day(valid_from)
-    with _store(config, write=True) as (settings, store):
+    with store_of(config, write=True) as (settings, store):
         mapping = Mapping((system, value, display), ucum, begins, author, reason)
         said = map_gap(settings, store, gap, mapping)
     out(said)
@@ -249,11 +234,6 @@ def _require_id(option: str, reference: str) -> None:
     except ValueError:
         said = "that is no id of ours; `gateway messages show ID` lists those a message wrote"
         raise typer.BadParameter(said, param_hint=option) from None
-
-
-def _actor() -> str:
-    """Who runs this command, for the audit trail."""
-    return f"{getpass.getuser()} at the command line"
 
 
 def _summary(message: Message) -> dict[str, Any]:

@@ -96,7 +96,10 @@ def is_settled(path: Path) -> bool:
 
 def read_keys(path: Path) -> Keys:
     """Return the keys of a file. Raises ``KeysMissing`` saying which key is missing or malformed, never its value."""
-    content = _content(path)
+    return _keys(path, _content(path))
+
+
+def _keys(path: Path, content: dict[str, Any]) -> Keys:
     encryption = {name: _key(path, content.get("encryption", {}), name) for name in content.get("encryption", {})}
     if content.get("active") not in encryption:
         raise KeysMissing(f"{path}: 'active' names no key of 'encryption'")
@@ -119,11 +122,12 @@ def _content(path: Path) -> dict[str, Any]:
 def _change(path: Path, change: Callable[[dict[str, Any]], None]) -> Keys:
     """Change a sound key file; two changes at once come one after the other."""
     with _alone(path):
-        read_keys(path)
         content = _content(path)
+        _keys(path, content)
         change(content)
+        keys = _keys(path, content)
         _replace(path, content)
-    return read_keys(path)
+    return keys
 
 
 @contextmanager

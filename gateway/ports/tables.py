@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -31,8 +31,11 @@ from gateway.ports.rows import (
 class Messages(Protocol):
     """The received messages, inside a transaction."""
 
-    def waiting(self, claims: Sequence[LaneClaim], limit: int) -> list[Message]:
-        """Return the oldest stored messages of the claimed lanes, raw bytes included, in order of receipt."""
+    def waiting(self, claims: Sequence[LaneClaim], limit: int, besides: Collection[int] = ()) -> list[Message]:
+        """Return the oldest stored messages of the claimed lanes, raw bytes included, in order of receipt.
+
+        ``besides``: ids of messages that are in work already.
+        """
 
     def get(self, message: int) -> Message | None:
         """Return one message with its raw bytes."""
@@ -58,6 +61,9 @@ class Lanes(Protocol):
 
     def confirm(self, claims: Sequence[LaneClaim], now: datetime) -> None:
         """Check at commit that the claims still hold (row locks on a server). Raises ``StaleClaim``."""
+
+    def renew(self, owner: str, claims: Sequence[LaneClaim], until: datetime) -> None:
+        """Hold claimed lanes until then. Raises ``StaleClaim`` when one went to another worker."""
 
     def give_back(self, owner: str, claims: Sequence[LaneClaim]) -> None:
         """Free lanes."""
@@ -259,8 +265,14 @@ class Outbox(Protocol):
     def add(self, recipient: str, delivery: int, event: Event, at: datetime) -> None:
         """Keep an event of a delivery; the same message id is kept once for a recipient."""
 
+    def add_many(self, recipient: str, events: Sequence[tuple[int, Event]], at: datetime) -> None:
+        """Keep events, each with its delivery; the same message id is kept once for a recipient."""
+
     def receipt(self, recipient: str, message_id: str) -> bool:
         """Forget an event the recipient has; False when it is not known."""
+
+    def receipts(self, recipient: str, message_ids: Iterable[str]) -> int:
+        """Forget events the recipient has; return how many were known."""
 
     def unreceipted(self, recipient: str, older_than: datetime, limit: int) -> list[Unreceipted]:
         """Return events published before ``older_than``, oldest first."""

@@ -82,6 +82,16 @@ class SqlLanes:
         if lost:
             raise StaleClaim(f"lane {lost[0]} went to another worker")
 
+    def renew(self, owner: str, claims: Sequence[LaneClaim], until: datetime) -> None:
+        """Hold claimed lanes until then. Raises ``StaleClaim`` when one went to another worker."""
+        self.confirm(claims, until)
+        if claims:
+            rows = [
+                {"lane_": claim.lane, "owner_": owner, "until_": until, "epoch_": claim.epoch}
+                for claim in sorted(claims, key=lambda claim: claim.lane)
+            ]
+            self._connection.execute(_TAKE, rows)
+
     def give_back(self, owner: str, claims: Sequence[LaneClaim]) -> None:
         """Free lanes; what went to somebody else meanwhile stays theirs."""
         if claims:

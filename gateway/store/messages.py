@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -40,8 +40,11 @@ class SqlMessages:
         self._unit = unit
         self._connection = unit.connection
 
-    def waiting(self, claims: Sequence[LaneClaim], limit: int) -> list[Message]:
-        """Return the oldest stored messages of the claimed lanes, raw bytes included, in order of receipt."""
+    def waiting(self, claims: Sequence[LaneClaim], limit: int, besides: Collection[int] = ()) -> list[Message]:
+        """Return the oldest stored messages of the claimed lanes, raw bytes included, in order of receipt.
+
+        ``besides``: ids of messages that are in work already.
+        """
         if not claims or limit < 1:
             return []
         oldest = [
@@ -56,7 +59,8 @@ class SqlMessages:
             for place in range(len(claims))
         ]
         lanes = {f"lane_{place}": claim.lane for place, claim in enumerate(claims)}
-        ids = sorted(self._connection.execute(union_all(*oldest), {**lanes, "limit_": limit}).scalars())[:limit]
+        asked = {**lanes, "limit_": limit + len(besides)}
+        ids = sorted(set(self._connection.execute(union_all(*oldest), asked).scalars()).difference(besides))[:limit]
         found: list[Message] = []
         for some in chunks(self._within(ids, WAITING_BYTES)):
             rows = self._connection.execute(select(messages).where(_M.id.in_(some)).order_by(_M.id))

@@ -49,6 +49,14 @@ def test_a_worker_gets_the_oldest_messages_of_its_lanes_in_order(store):
     assert e > d
 
 
+def test_what_is_in_work_already_is_not_handed_out_again(store):
+    a, b, c, d = receive(store, 3, 5, 3, 5)
+    with store.begin(write=False) as tx:
+        waiting = tx.messages.waiting([LaneClaim(3, 1), LaneClaim(5, 1)], 1, besides={a, b})
+        assert [message.id for message in waiting] == [c]
+        assert tx.messages.waiting([LaneClaim(3, 1), LaneClaim(5, 1)], 9, besides={a, b, c, d}) == []
+
+
 def test_a_settled_message_no_longer_waits(store):
     first, second = receive(store, 3, 3)
     with store.begin() as tx:
@@ -151,6 +159,19 @@ def test_a_lease_that_ran_out_still_holds_while_nobody_took_the_lane(store):
     mine = claim(store, "w1")
     with store.begin() as tx:
         tx.lanes.confirm(mine, NOW + DAY)
+
+
+def test_a_renewed_lane_is_nobody_elses_for_another_lease(store):
+    receive(store, 4)
+    mine = claim(store, "w1")
+    with store.begin() as tx:
+        tx.lanes.renew("w1", mine, NOW + 3 * MINUTE)
+    assert claim(store, "w2", NOW + 2 * MINUTE) == []
+    (theirs,) = claim(store, "w2", NOW + 4 * MINUTE)
+    with pytest.raises(StaleClaim), store.begin() as tx:
+        tx.lanes.renew("w1", mine, NOW + 9 * MINUTE)
+    with store.begin() as tx:
+        tx.lanes.confirm([theirs], NOW)
 
 
 def test_a_lane_given_back_is_free_at_once(store):

@@ -9,6 +9,7 @@ two. Neither keys nor headers say anything about a person.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Protocol
 
 from adapters.recipient.bodies import body_for
@@ -23,8 +24,8 @@ from gateway.ports import Broker, Event
 class Outbox(Protocol):
     """Holds published events until their receipt comes."""
 
-    def keep(self, delivery: int, events: Sequence[Event]) -> None:
-        """Keep events of a delivery; one that is kept already stays as it is."""
+    def keep(self, events: Sequence[tuple[int, Event]]) -> None:
+        """Keep events, each with its delivery; one that is kept already stays as it is."""
 
     def forget(self, events: Sequence[Event]) -> None:
         """Forget events that were not published after all."""
@@ -43,17 +44,19 @@ class Amqp:
 
     def deliver(self, package: Package) -> Outcome:
         """Publish the package's events; accepted once the broker confirmed them all."""
-        events = [self._event(package, released) for released in package.entries]
-        self._outbox.keep(package.delivery, events)
-        results = self._broker.publish(events)
-        failed = [error for error in results if error is not None]
-        if not failed:
-            return Accepted(f"{len(events)} events confirmed")
-        self._outbox.forget([one for one, error in zip(events, results, strict=True) if error is not None])
-        confirmed = len(events) - len(failed)
-        if confirmed or any(isinstance(error, BrokerUnavailable) for error in failed):
-            return Unknown(f"{confirmed} of {len(events)} events confirmed: {_words(failed[0])}")
-        return Deferred(_words(failed[0]))
+        return self.deliver_many([package])[0]
+
+    def deliver_many(self, packages: Sequence[Package]) -> list[Outcome]:
+        """Publish the events of several packages, pipelined; one outcome each."""
+        made = [[self._event(package, released) for released in package.entries] for package in packages]
+        pairs = [(package.delivery, one) for package, events in zip(packages, made, strict=True) for one in events]
+        self._outbox.keep(pairs)
+        results = self._broker.publish([one for _, one in pairs])
+        lost = [one for (_, one), error in zip(pairs, results, strict=True) if error is not None]
+        if lost:
+            self._outbox.forget(lost)
+        left = iter(results)
+        return [_outcome(list(islice(left, len(events)))) for events in made]
 
     def close(self) -> None:
         """Hold nothing: the broker belongs to the program."""
@@ -63,6 +66,16 @@ class Amqp:
         key = event.routing_key(package, released)
         message_id = event.message_id(package, released, body)
         return Event(key, body, message_id, event.headers(key, message_id))
+
+
+def _outcome(results: Sequence[Exception | None]) -> Outcome:
+    failed = [error for error in results if error is not None]
+    if not failed:
+        return Accepted(f"{len(results)} events confirmed")
+    confirmed = len(results) - len(failed)
+    if confirmed or any(isinstance(error, BrokerUnavailable) for error in failed):
+        return Unknown(f"{confirmed} of {len(results)} events confirmed: {_words(failed[0])}")
+    return Deferred(_words(failed[0]))
 
 
 def _words(error: Exception) -> str:

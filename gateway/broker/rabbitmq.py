@@ -26,12 +26,13 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 from pika.exchange_type import ExchangeType
 
 from gateway.broker.link import Link
+from gateway.broker.open_wake_ups import Taken, accept_all, drain_many
 from gateway.broker.pauses import POLL, pause_before
 from gateway.broker.publisher import Outgoing, Publisher
 from gateway.broker.subscription import Received, Subscription
 from gateway.broker.topology import Names, Queue, queues
 from gateway.errors import BrokerError, BrokerUnavailable, ConfigurationError, Unroutable
-from gateway.ports import Event
+from gateway.ports import Event, WakeUp
 
 log = structlog.get_logger()
 
@@ -45,6 +46,7 @@ RabbitMQ 3.10 carries a consumer over to a quorum queue that comes back before t
 and then hands it nothing: it takes the new queue's first messages for ones it had.
 """
 
+RECEIPTS_TOGETHER: Final = 200
 _INEQUIVALENT: Final = 406
 
 
@@ -100,7 +102,17 @@ class RabbitBroker:
         self, queue: str, handle: Callable[[str], None], stop: Callable[[], bool], *, prefetch: int = 32
     ) -> None:
         """Call ``handle`` on this thread with each body until ``stop()``; a body that is not ASCII is dead-lettered."""
-        self._consume(queue, lambda received: handle(received.body.decode("ascii")), stop, prefetch)
+
+        def drain(subscription: Subscription) -> None:
+            _drain(subscription, lambda received: handle(received.body.decode("ascii")), stop, self._idle)
+
+        self._consume(queue, drain, stop, prefetch)
+
+    def consume_many(
+        self, queue: str, handle: Callable[[Sequence[WakeUp]], None], stop: Callable[[], bool], *, limit: int = 32
+    ) -> None:
+        """Call ``handle`` on this thread with the wake-ups that wait, until ``stop()``."""
+        self._consume(queue, lambda subscription: drain_many(subscription, handle, stop, self._idle), stop, limit)
 
     def publish(self, events: Sequence[Event]) -> list[Exception | None]:
         """Publish events to ``fhir.events``; return per event None or its error."""
@@ -111,12 +123,20 @@ class RabbitBroker:
             ]
         )
 
-    def receipts(self, handle: Callable[[str, str], None], stop: Callable[[], bool]) -> None:
-        """Call ``handle(recipient, message id)`` with each receipt until ``stop()``.
+    def receipts(self, handle: Callable[[Sequence[tuple[str, str]]], None], stop: Callable[[], bool]) -> None:
+        """Call ``handle`` with the receipts that wait, until ``stop()``: (recipient, message id).
 
         The recipient is the routing key, which its topic permission fixes; the message id is the body.
         """
-        self._consume("receipts", lambda one: handle(one.routing_key, one.body.decode("ascii").strip()), stop, 100)
+
+        def record(taken: Sequence[Taken]) -> None:
+            handle([(one.routing_key, one.body.strip()) for one in taken])
+            accept_all(taken)
+
+        def drain(subscription: Subscription) -> None:
+            drain_many(subscription, record, stop, self._idle)
+
+        self._consume("receipts", drain, stop, RECEIPTS_TOGETHER)
 
     def depths(self) -> dict[str, int]:
         """Return the messages ready per declared queue, by port name; 0 for a queue somebody deleted."""
@@ -156,7 +176,9 @@ class RabbitBroker:
                 results[index] = error
         return results
 
-    def _consume(self, queue: str, take: Callable[[Received], None], stop: Callable[[], bool], prefetch: int) -> None:
+    def _consume(
+        self, queue: str, drain: Callable[[Subscription], None], stop: Callable[[], bool], prefetch: int
+    ) -> None:
         if queue not in self._queues:
             raise BrokerError(f"the queue {queue} was not declared")
         failures = 0
@@ -164,7 +186,7 @@ class RabbitBroker:
             subscription = Subscription(self._consuming, self.names.queue(queue), prefetch)
             try:
                 subscription.open()
-                _drain(subscription, take, stop, self._idle)
+                drain(subscription)
                 failures = 0
             except Unroutable:
                 failures += 1

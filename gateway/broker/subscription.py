@@ -63,9 +63,30 @@ class Subscription:
             raise item
         return item
 
-    def accept(self, received: Received) -> None:
-        """Tell the broker that a message is dealt with."""
-        self._settle(lambda channel: channel.basic_ack(received.tag))
+    def next_many(self, timeout: float) -> list[Received]:
+        """Return the messages that are there, as soon as there is one; none when none came in time. Raises as ``next``.
+
+        The prefetch bounds how many.
+        """
+        first = self.next(timeout)
+        received = [] if first is None else [first]
+        while received and not self._inbox.empty():
+            item = self._inbox.get()
+            if isinstance(item, Exception):
+                self._inbox.put(item)  # for the next time: what came before it is handled first
+                break
+            received.append(item)
+        return received
+
+    def accept(self, *received: Received) -> None:
+        """Tell the broker that messages are dealt with."""
+        tags = [one.tag for one in received]
+
+        def acknowledge(channel: Channel) -> None:
+            for tag in tags:
+                channel.basic_ack(tag)
+
+        self._settle(acknowledge)
 
     def give_back(self, received: Received) -> None:
         """Let the broker hand a message out again after a pause; others are not held up by it."""

@@ -5,8 +5,8 @@
 same contract test (``tests/contracts``).
 """
 
-from gateway.ports.broker import Broker, Event
-from gateway.ports.edges import Clock, Packager, RecipientAdapter, Translator
+from gateway.ports.broker import Broker, Event, WakeUp
+from gateway.ports.edges import Clock, GroupAdapter, Packager, RecipientAdapter, Translator
 from gateway.ports.rows import (
     AuditEvent,
     Breaker,
@@ -49,6 +49,7 @@ __all__ = [
     "Deliveries",
     "Event",
     "GapLine",
+    "GroupAdapter",
     "Hold",
     "LaneClaim",
     "Lanes",
@@ -68,6 +69,7 @@ __all__ = [
     "Transaction",
     "Translator",
     "Unreceipted",
+    "WakeUp",
     "WorkList",
     "spans",
 ]

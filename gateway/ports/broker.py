@@ -21,6 +21,20 @@ class Event:
     content_type: str = "application/fhir+json"
 
 
+class WakeUp(Protocol):
+    """A wake-up that was handed out, to be settled once, from any thread."""
+
+    @property
+    def body(self) -> str:
+        """What was said: ids in ASCII."""
+
+    def done(self) -> None:
+        """Say that it is dealt with."""
+
+    def again(self) -> None:
+        """Have it handed out again after a pause; one that keeps coming is dead-lettered."""
+
+
 class Broker(Protocol):
     """What moves the work. Nothing in it is the truth: it may be wiped at any time.
 
@@ -44,14 +58,26 @@ class Broker(Protocol):
         A body whose handler keeps failing is dead-lettered after the queue's delivery limit.
         """
 
+    def consume_many(
+        self, queue: str, handle: Callable[[Sequence[WakeUp]], None], stop: Callable[[], bool], *, limit: int = 32
+    ) -> None:
+        """Call ``handle`` with the wake-ups that wait, together, until ``stop()``; at most ``limit`` are open at once.
+
+        ``handle`` may return before they are settled. Those it raises for are handed out again, and so are, at the
+        end or when the connection is lost, those that are open.
+        """
+
     def publish(self, events: Sequence[Event]) -> list[Exception | None]:
         """Publish events to the topic exchange ``fhir.events``, mandatory and confirmed, pipelined.
 
         Returns per event None, or ``Unroutable``, ``QueueFull`` or ``BrokerUnavailable``.
         """
 
-    def receipts(self, handle: Callable[[str, str], None], stop: Callable[[], bool]) -> None:
-        """Call ``handle(recipient, message id)`` with each receipt on ``fhir.receipts`` until ``stop()``."""
+    def receipts(self, handle: Callable[[Sequence[tuple[str, str]]], None], stop: Callable[[], bool]) -> None:
+        """Call ``handle`` with the receipts that wait on ``fhir.receipts``, until ``stop()``: (recipient, message id).
+
+        They are acknowledged when it returns, and come again when it raises.
+        """
 
     def depths(self) -> dict[str, int]:
         """Return the messages ready per queue; raises ``BrokerUnavailable``."""

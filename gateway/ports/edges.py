@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gateway.model.delivery import Delivery, Outcome, Package, Packed
 from gateway.model.translation import Translation
@@ -45,3 +45,11 @@ class RecipientAdapter(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+
+
+@runtime_checkable
+class GroupAdapter(RecipientAdapter, Protocol):
+    """A recipient that takes several packages in one go."""
+
+    def deliver_many(self, packages: Sequence[Package]) -> list[Outcome]:
+        """Make an attempt with each package and return an outcome for each, in order; never raises as ``deliver``."""

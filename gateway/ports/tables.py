@@ -212,8 +212,11 @@ class Deliveries(Protocol):
 class WorkList(Protocol):
     """What waits for a person: gaps and holds."""
 
-    def record_gaps(self, feed: str, message: int, gaps: Iterable[Gap], at: datetime) -> None:
-        """Count gaps, once per message."""
+    def record_gaps(self, seen: Iterable[tuple[str, int, Gap]], at: datetime) -> None:
+        """Count gaps, each with its feed and the message that showed it, once per message.
+
+        Whoever closes one of them waits until the transaction has ended, and then finds these messages.
+        """
 
     def gaps(self, *, open_only: bool = True) -> list[GapLine]:
         """Return gaps, most frequent first."""

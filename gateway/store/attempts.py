@@ -21,7 +21,7 @@ ARRIVED: Final = ("accepted", "unknown")
 """Outcomes after which the recipient holds, or may hold, what was sent."""
 
 _INSERT = attempts.insert().returning(_A.id, sort_by_parameter_order=True)
-_ENDED: Final = {name: bindparam(f"{name}_") for name in ("settled_at", "outcome", "detail")}
+_ENDED: Final[dict[str, Any]] = {name: bindparam(f"{name}_") for name in ("settled_at", "outcome", "detail")}
 _END = update(attempts).where(_A.id == bindparam("row_")).values(_ENDED)
 _REWRITE = _END.values(
     {name: bindparam(f"{name}_") for name in ("number", "started_at", "upto", "manifest", "grounds")}

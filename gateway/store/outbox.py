@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import delete, select, update
@@ -24,22 +24,37 @@ class SqlOutbox:
 
     def add(self, recipient: str, delivery: int, event: Event, at: datetime) -> None:
         """Keep an event of a delivery; the same message id is kept once for a recipient."""
+        self.add_many(recipient, [(delivery, event)], at)
+
+    def add_many(self, recipient: str, events: Sequence[tuple[int, Event]], at: datetime) -> None:
+        """Keep events, each with its delivery; the same message id is kept once for a recipient."""
         insert = ignoring(self._unit.backend.insert, outbox, "message_id", "recipient")
-        row = {
-            "message_id": event.message_id,
-            "recipient": recipient,
-            "delivery": delivery,
-            "routing_key": event.routing_key,
-            "body": self._unit.cipher.seal(event.body, event_place(recipient, event.message_id)),
-            "added_at": at,
-            "published_at": at,
-        }
-        self._connection.execute(insert, row)
+        rows = [
+            {
+                "message_id": event.message_id,
+                "recipient": recipient,
+                "delivery": delivery,
+                "routing_key": event.routing_key,
+                "body": self._unit.cipher.seal(event.body, event_place(recipient, event.message_id)),
+                "added_at": at,
+                "published_at": at,
+            }
+            for delivery, event in sorted(events, key=lambda each: each[1].message_id)
+        ]
+        if rows:
+            self._connection.execute(insert, rows)
 
     def receipt(self, recipient: str, message_id: str) -> bool:
         """Forget an event the recipient has; False when it is not known."""
-        gone = delete(outbox).where(_O.message_id == message_id, _O.recipient == recipient)
-        return self._connection.execute(gone).rowcount > 0
+        return self.receipts(recipient, [message_id]) > 0
+
+    def receipts(self, recipient: str, message_ids: Iterable[str]) -> int:
+        """Forget events the recipient has; return how many were known."""
+        gone = 0
+        for some in chunks(sorted(set(message_ids))):
+            query = delete(outbox).where(_O.message_id.in_(some), _O.recipient == recipient)
+            gone += self._connection.execute(query).rowcount
+        return gone
 
     def unreceipted(self, recipient: str, older_than: datetime, limit: int) -> list[Unreceipted]:
         """Return events published before ``older_than``, oldest first."""

@@ -110,6 +110,80 @@ def test_two_consumers_share_a_queue_and_handle_each_body_once(bench):
     assert all(seen[str(number)] == 1 for number in range(50))
 
 
+def test_wake_ups_that_wait_come_together_and_no_more_than_may_be_open(bench):
+    taken = []
+    bodies = [str(number) for number in range(50)]
+    bench.broker.wake("deliver.edc", bodies)
+
+    with running(lambda stop: bench.broker.consume_many("deliver.edc", taken.append, stop, limit=8)):
+        wait_for(lambda: sum(map(len, taken)) == 8)
+        assert len(taken) < 8, "one came after the other"
+        while settled := [one for group in taken for one in group][: len(bodies)]:
+            for one in settled:
+                one.done()
+            if len(settled) == len(bodies):
+                break
+            wait_for(lambda: sum(map(len, taken)) > len(settled))
+        wait_for(lambda: bench.broker.depths()["deliver.edc"] == 0)
+
+    assert [one.body for group in taken for one in group] == bodies
+    assert max(map(len, taken)) <= 8
+
+
+def test_a_wake_up_settled_from_another_thread_after_its_handler_returned_does_not_come_again(bench):
+    taken = []
+    bench.broker.wake("deliver.edc", ["1"])
+
+    with running(lambda stop: bench.broker.consume_many("deliver.edc", taken.extend, stop)):
+        wait_for(lambda: taken)
+        taken[0].done()
+        taken[0].again()  # too late: it is dealt with
+        bench.broker.wake("deliver.edc", ["2"])
+        wait_for(lambda: len(taken) == 2)
+        taken[1].done()
+
+    assert [one.body for one in taken] == ["1", "2"]
+    with running(lambda stop: bench.broker.consume_many("deliver.edc", taken.extend, stop)):
+        bench.broker.wake("deliver.edc", ["3"])
+        wait_for(lambda: len(taken) == 3)
+
+
+def test_open_wake_ups_come_again_when_their_consumer_ends(bench):
+    taken = []
+    bench.broker.wake("deliver.edc", ["1", "2", "3"])
+    with running(lambda stop: bench.broker.consume_many("deliver.edc", taken.extend, stop)):
+        wait_for(lambda: len(taken) == 3)
+        taken[1].done()
+
+    left = []
+    with running(lambda stop: bench.broker.consume("deliver.edc", left.append, stop)):
+        wait_for(lambda: len(left) == 2)
+
+    assert sorted(left) == ["1", "3"]
+
+
+def test_wake_ups_that_are_given_back_come_again_and_are_dead_lettered_in_the_end(bench):
+    seen = Counter()
+
+    def handle(taken):
+        for one in taken:
+            seen[one.body] += 1
+            if one.body == "poison":
+                one.again()
+            elif one.body == "shaky" and seen["shaky"] == 1:
+                raise RuntimeError
+            else:
+                one.done()
+
+    bench.broker.wake("deliver.edc", ["poison", "shaky"])
+    with running(lambda stop: bench.broker.consume_many("deliver.edc", handle, stop)):
+        wait_for(lambda: bench.broker.depths()["dead"] == 1)
+        wait_for(lambda: seen["shaky"] == 2)
+
+    assert seen["poison"] == LIMIT + 1
+    assert bench.broker.depths()["deliver.edc"] == 0
+
+
 def test_a_thousand_nudges_come_as_a_few_and_the_last_one_is_heard(bench):
     heard = []
     with running(lambda stop: bench.broker.consume("relay", heard.append, stop)):
@@ -165,10 +239,26 @@ def test_a_receipt_names_the_recipient_and_the_event(bench):
     bench.give_receipt("registry", "abc")
     bench.give_receipt("safety", "def")
 
-    with running(lambda stop: bench.broker.receipts(lambda *receipt: heard.append(receipt), stop)):
+    with running(lambda stop: bench.broker.receipts(heard.extend, stop)):
         wait_for(lambda: len(heard) == 2)
 
     assert heard == [("registry", "abc"), ("safety", "def")]
+
+
+def test_receipts_that_were_not_recorded_come_again(bench):
+    heard = []
+
+    def record(receipts):
+        heard.extend(receipts)
+        if len(heard) == 1:
+            raise RuntimeError
+
+    bench.give_receipt("registry", "abc")
+    with running(lambda stop: bench.broker.receipts(record, stop)):
+        wait_for(lambda: len(heard) == 2)
+
+    assert heard == [("registry", "abc")] * 2
+    assert bench.broker.depths()["receipts"] == 0
 
 
 def test_declaring_again_changes_nothing(bench):

@@ -22,8 +22,8 @@ def broker():
 class Kept(list):
     """An outbox in memory."""
 
-    def keep(self, delivery, events):
-        self.extend(one for one in events if one not in self)
+    def keep(self, events):
+        self.extend(one for _, one in events if one not in self)
 
     def forget(self, events):
         self[:] = [one for one in self if one not in events]
@@ -122,6 +122,18 @@ def test_a_package_of_which_a_part_went_is_left_open(adapter, broker, kept):
 
     assert isinstance(outcome, Unknown)
     assert 0 < len(kept) < 20
+
+
+def test_packages_that_go_together_each_have_their_own_outcome(adapter, broker, kept):
+    large = [released(observation(f"o{number}")) for number in range(20)]
+    sent = [package(delivery_id="7-1"), package(*large, delivery_id="8-1"), package(delivery_id="9-1")]
+
+    outcomes = adapter.deliver_many(sent)
+
+    assert [type(one) for one in outcomes] == [Accepted, Unknown, Deferred]
+    events = broker.take("edc")
+    assert kept == events
+    assert [event.headers["sequence"] for event in events[:2]] == ["1", "1"]
 
 
 def test_a_broker_that_is_away_leaves_it_open(kept):

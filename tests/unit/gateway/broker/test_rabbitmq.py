@@ -238,7 +238,7 @@ def test_a_recipient_reads_its_queue_and_sends_its_receipts(bench, channel):
     channel.basic_publish(names.receipts, "registry", properties.message_id.encode(), mandatory=True)
 
     heard = []
-    with running(lambda stop: bench.broker.receipts(lambda *receipt: heard.append(receipt), stop)):
+    with running(lambda stop: bench.broker.receipts(heard.extend, stop)):
         wait_for(lambda: heard == [("registry", "m1")])
 
 

@@ -181,7 +181,7 @@ def event(number):
 def publish(store, broker, clock, *numbers):
     events = [event(number) for number in numbers]
     broker.publish(events)
-    RecipientOutbox(store, "registry", clock).keep(1, events)
+    RecipientOutbox(store, "registry", clock).keep([(1, event) for event in events])
 
 
 def outbox(store, clock):

@@ -16,7 +16,8 @@
     |  |- StoreUnavailable    the database did not answer or could not commit
     |  |- StaleClaim          the lease was lost to another worker; nothing was written
     |  |- VersionConflict     somebody else wrote that version first; the transaction may be tried again
-    |  `- SchemaMismatch      the database is older or newer than the program
+    |  |- SchemaMismatch      the database is older or newer than the program
+    |  `- BackupError         a backup cannot be taken into that folder, or put back from it
     `- BrokerError
        |- BrokerUnavailable   no connection, or it was lost before the confirm
        |- Unroutable          no queue is bound to the routing key
@@ -157,6 +158,10 @@ class VersionConflict(StoreError):
 
 class SchemaMismatch(StoreError):
     """The database is older or newer than the program."""
+
+
+class BackupError(StoreError):
+    """A backup cannot be taken into that folder, or put back from it."""
 
 
 class BrokerError(GatewayError):

@@ -9,6 +9,7 @@ from gateway.ports.broker import Broker, Event, WakeUp
 from gateway.ports.edges import Clock, GroupAdapter, Packager, RecipientAdapter, Translator
 from gateway.ports.rows import (
     AuditEvent,
+    Backup,
     Breaker,
     ChangeRange,
     GapLine,
@@ -40,6 +41,7 @@ from gateway.ports.tables import (
 __all__ = [
     "Audit",
     "AuditEvent",
+    "Backup",
     "Breaker",
     "Breakers",
     "Broker",

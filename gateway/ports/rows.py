@@ -163,3 +163,13 @@ class Resealed:
     rows: int
     after: tuple[Any, ...] | None
     unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A copy of the whole database: by which version, when, how many messages, when the newest was received (UTC)."""
+
+    program: str
+    taken_at: datetime
+    messages: int
+    newest: datetime | None

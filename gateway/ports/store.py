@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from gateway.model.keys import Keys
 from gateway.model.message import Incoming, Stored
-from gateway.ports.rows import QueueLine
+from gateway.ports.rows import Backup, QueueLine
 from gateway.ports.tables import (
     Audit,
     Breakers,
@@ -68,6 +70,15 @@ class Store(Protocol):
 
     def take_keys(self, keys: Keys) -> None:
         """Encrypt under the active one of these keys from now on, and note by what each is recognised again."""
+
+    def backup(self, folder: Path, now: datetime) -> Backup:
+        """Copy the whole database, as it is at one moment, into an empty folder. Raises ``BackupError``."""
+
+    def restore(self, folder: Path, now: datetime) -> Backup:
+        """Make an empty database what a backup says, ready to go on with its work.
+
+        Raises ``BackupError``; ``KeysMissing`` when the keys are not those the backup was written with.
+        """
 
     def ping(self) -> None:
         """Make one round trip."""

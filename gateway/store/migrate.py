@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, select, text
@@ -33,15 +34,15 @@ def check(connection: Connection) -> None:
     raise SchemaMismatch(f"the database is at {found}, newer than the program ({HEAD}): install the newer gateway")
 
 
-def upgrade(connection: Connection) -> None:
-    """Run the migrations that are missing. Two processes at once: the second waits and finds nothing to do.
+def upgrade(connection: Connection, to: str = HEAD) -> None:
+    """Run the migrations that are missing, up to one of them. Two processes at once: the second finds nothing to do.
 
     Raises ``SchemaMismatch`` when the database is newer than the program.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
     found = revision(connection)
-    if found == HEAD:
+    if found == to:
         return
     if found is not None and found not in REVISIONS:
         check(connection)
@@ -51,7 +52,7 @@ def upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 def note_keys(connection: Connection, keys: Keys) -> None:
@@ -65,9 +66,19 @@ def note_keys(connection: Connection, keys: Keys) -> None:
 
 def check_keys(connection: Connection, keys: Keys) -> None:
     """Raise ``KeysMissing`` when a key is not the one the database was written with."""
+    compare_keys(noted_keys(connection), keys)
+
+
+def noted_keys(connection: Connection) -> dict[str, bytes]:
+    """Return by what each key of the database is recognised, by its name."""
+    return {name: bytes(value) for name, value in connection.execute(select(key_checks))}
+
+
+def compare_keys(noted: Mapping[str, bytes], keys: Keys) -> None:
+    """Raise ``KeysMissing`` when a key is not the one that was noted under its name."""
     given = _checks(keys)
-    for name, value in connection.execute(select(key_checks)):
-        if name in given and not hmac.compare_digest(given[name], bytes(value)):
+    for name, value in noted.items():
+        if name in given and not hmac.compare_digest(given[name], value):
             raise KeysMissing(f"the {name} key is not the one this database was written with")
 
 

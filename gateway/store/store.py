@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
 
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import ArgumentError
@@ -12,8 +14,8 @@ from gateway import ports
 from gateway.errors import StoreError
 from gateway.model.keys import Keys
 from gateway.model.message import Incoming, Stored
-from gateway.ports import QueueLine
-from gateway.store import migrate, operations
+from gateway.ports import Backup, QueueLine
+from gateway.store import backup, migrate, operations
 from gateway.store.backend import Backend, Unit
 from gateway.store.cipher import Cipher
 from gateway.store.codes import SqlCodeMaps
@@ -104,6 +106,19 @@ class SqlStore:
             migrate.note_keys(connection, keys)
         self._keys = keys
         self._cipher.take(keys)
+
+    def backup(self, folder: Path, now: datetime) -> Backup:
+        """Copy the whole database, as it is at one moment, into an empty folder. Raises ``BackupError``."""
+        with pool_errors():
+            return backup.take(self._backend, folder, now)
+
+    def restore(self, folder: Path, now: datetime) -> Backup:
+        """Make an empty database what a backup says, ready to go on with its work.
+
+        Raises ``BackupError``; ``KeysMissing`` when the keys are not those the backup was written with.
+        """
+        with pool_errors():
+            return backup.put(self._backend, folder, self._keys, now)
 
     def ping(self) -> None:
         """Make one round trip."""

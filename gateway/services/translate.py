@@ -172,9 +172,8 @@ class Translate:
             changed = batch.flush()
             settled = [(message.feed, _became(batch, message, translation)) for message, translation in pairs]
             _note(tx, [became for _, became in settled], now)
-            for message, translation in pairs:
-                if translation.gaps:
-                    tx.worklist.record_gaps(message.feed, message.id, translation.gaps, now)
+            seen = [(message.feed, message.id, gap) for message, translation in pairs for gap in translation.gaps]
+            tx.worklist.record_gaps(seen, now)
             self._planner(tx, changed, lost=batch.lost)
             tx.lanes.confirm(claims, now)
             batch.settle_shared()

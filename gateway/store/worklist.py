@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,12 +10,18 @@ from sqlalchemy import bindparam, func, select, update
 
 from gateway.model.translation import Gap
 from gateway.ports import GapLine, Hold
-from gateway.store.backend import Unit, ignoring
+from gateway.store.backend import Unit, chunks, ignoring
 from gateway.store.schema import gap_messages, gaps, holds
 
 _GAP = gaps.c
 _HOLD = holds.c
-_KNOWN = select(_GAP.id, _GAP.mark, _GAP.mapped_at).where(_GAP.mark.in_(bindparam("marks", expanding=True)))
+_KNOWN = (
+    select(_GAP.id, _GAP.mark, _GAP.mapped_at)
+    .where(_GAP.mark.in_(bindparam("marks", expanding=True)))
+    .order_by(_GAP.id)
+    .with_for_update(read=True)
+)
+"""Rows that nobody closes until the transaction has ended."""
 _FIND_HOLD = select(_HOLD.id).where(
     _HOLD.kind == bindparam("kind_"),
     _HOLD.message == bindparam("message_"),
@@ -31,25 +37,34 @@ class SqlWorkList:
         self._connection = unit.connection
         self._insert = unit.backend.insert
 
-    def record_gaps(self, feed: str, message: int, gaps: Iterable[Gap], at: datetime) -> None:
-        """Count gaps, once per message; a mapped gap that shows again is open again.
+    def record_gaps(self, seen: Iterable[tuple[str, int, Gap]], at: datetime) -> None:
+        """Count gaps, each with its feed and the message that showed it; a mapped one that shows again is open again.
 
         The count is one row per sighting: a counter would make every message with the same gap wait for the last.
+        Whoever closes one of them waits until the transaction has ended, and then finds these messages.
         """
-        marked = {self._mark(feed, gap): gap for gap in gaps}
+        marked: dict[bytes, tuple[str, Gap]] = {}
+        sights: list[tuple[bytes, int]] = []
+        for feed, message, gap in seen:
+            mark = self._mark(feed, gap)
+            marked[mark] = feed, gap
+            sights.append((mark, message))
         if not marked:
             return
         known = self._known(marked)
         missing = marked.keys() - known.keys()
         if missing:
             add = ignoring(self._insert, _GAP.id.table, "mark")
-            self._connection.execute(add, [_gap_row(mark, feed, marked[mark]) for mark in sorted(missing)])
+            self._connection.execute(add, [_gap_row(mark, *marked[mark]) for mark in sorted(missing)])
             known = self._known(marked)
         reopened = sorted(id for id, mapped_at in known.values() if mapped_at is not None)
         if reopened:
             self._connection.execute(update(_GAP.id.table).where(_GAP.id.in_(reopened)).values(mapped_at=None))
-        sights = [{"gap": id, "message": message, "seen_at": at} for id, _mapped_at in sorted(known.values())]
-        self._connection.execute(ignoring(self._insert, gap_messages, "gap", "message"), sights)
+        rows = sorted({(known[mark][0], message) for mark, message in sights})
+        self._connection.execute(
+            ignoring(self._insert, gap_messages, "gap", "message"),
+            [{"gap": gap, "message": message, "seen_at": at} for gap, message in rows],
+        )
 
     def gaps(self, *, open_only: bool = True) -> list[GapLine]:
         """Return gaps, most frequent first."""
@@ -95,9 +110,12 @@ class SqlWorkList:
         """Close a hold."""
         self._connection.execute(update(holds).where(_HOLD.id == hold).values(closed_at=at))
 
-    def _known(self, marked: dict[bytes, Gap]) -> dict[bytes, tuple[int, datetime | None]]:
-        rows = self._connection.execute(_KNOWN, {"marks": list(marked)})
-        return {bytes(row.mark): (row.id, row.mapped_at) for row in rows}
+    def _known(self, marked: Mapping[bytes, object]) -> dict[bytes, tuple[int, datetime | None]]:
+        found: dict[bytes, tuple[int, datetime | None]] = {}
+        for some in chunks(sorted(marked)):
+            rows = self._connection.execute(_KNOWN, {"marks": some})
+            found |= {bytes(row.mark): (row.id, row.mapped_at) for row in rows}
+        return found
 
     def _mark(self, feed: str, gap: Gap) -> bytes:
         return self._unit.cipher.hash("gap", feed, gap.kind, gap.place, gap.code, gap.system, gap.unit)[:16]

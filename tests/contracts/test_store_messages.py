@@ -103,8 +103,7 @@ def test_the_messages_of_a_gap_are_known(store):
     first, _, third = receive(store, 1, 1, 1)
     gap = Gap("code", "OBX-3", "HGB")
     with store.begin() as tx:
-        tx.worklist.record_gaps("lab", first, [gap], NOW)
-        tx.worklist.record_gaps("lab", third, [gap], NOW)
+        tx.worklist.record_gaps([("lab", first, gap), ("lab", third, gap)], NOW)
         line = tx.worklist.gaps()[0]
         assert tx.messages.with_gap(line.id) == [first, third]
 

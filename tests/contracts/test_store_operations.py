@@ -29,7 +29,7 @@ MAPPED = CodeMapEntry(
 
 def record(store, message, *gaps, feed="lab", at=NOW):
     with store.begin() as tx:
-        tx.worklist.record_gaps(feed, message, gaps, at)
+        tx.worklist.record_gaps([(feed, message, gap) for gap in gaps], at)
 
 
 def gaps(store, **asked):

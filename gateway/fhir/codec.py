@@ -15,6 +15,7 @@ from gateway.errors import InvalidResource
 
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 _DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def encode(value: Any) -> bytes:
@@ -51,3 +52,19 @@ def decode(text: bytes | str) -> Any:
         raise InvalidResource("", f"not JSON: {error}") from None
     except (ValueError, RecursionError, ArithmeticError) as error:
         raise InvalidResource("", f"not JSON ({type(error).__name__})") from None
+
+
+def members(text: bytes) -> dict[str, bytes]:
+    """Return the members of a JSON object, each as it is written: a body is looked at without being built.
+
+    Raises ``InvalidResource`` when it is no JSON object.
+
+    >>> members(b'{"status":"final","value":{"value":1.50}}')
+    {'status': b'"final"', 'value': b'{"value":1.50}'}
+    """
+    try:
+        return {name: bytes(raw) for name, raw in _MEMBERS.decode(text).items()}
+    except msgspec.DecodeError as error:
+        raise InvalidResource("", f"not a JSON object: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidResource("", f"not a JSON object ({type(error).__name__})") from None

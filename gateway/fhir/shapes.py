@@ -48,6 +48,15 @@ class Shape:
         for test in self.after:
             test(value)
 
+    def element(self, name: str) -> Rule:
+        """Return the rule of an element by its name alone. Raises ``Broken`` when there is none."""
+        if not self.ready:
+            self.read(self)
+        rule = self.rules.get(name)
+        if rule is None:
+            raise Broken(f"is no element of {self.name}")
+        return rule
+
     def _rare(self, key: str, value: dict[str, Any]) -> Rule:
         """Return the rule of ``_name``, or of any element when this is the first value of the shape."""
         if not self.ready:

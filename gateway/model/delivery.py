@@ -81,7 +81,8 @@ class Released:
 
     ``id`` and ``body`` (its references included) are the view's own, pseudonymous where the view is; ``resource`` is
     the internal id, ``change`` and ``version`` the stored ones. ``body`` is never shared between entries. ``message``
-    is the id of the message that said it: the correlation id of the logs (0: the configuration).
+    is the id of the message that said it: the correlation id of the logs (0: the configuration). ``text`` is ``body``
+    as JSON, ``b""`` where nobody has written it yet.
     """
 
     type: str
@@ -93,6 +94,7 @@ class Released:
     change: int
     shared: bool = False
     message: int = 0
+    text: bytes = b""
 
     @property
     def reference(self) -> str:

@@ -5,17 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.fhir import codec
+
 
 @dataclass(frozen=True, slots=True)
 class Let:
-    """The resource may leave, as ``body``, under ``id``: both are the view's own.
+    """The resource may leave, as the JSON ``text``, under ``id``: both are the view's own.
 
     ``references`` are the internal ``Type/id`` of what the body still refers to.
     """
 
-    body: dict[str, Any]
+    text: bytes
     id: str
     references: tuple[str, ...] = ()
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What ``text`` says, built anew: nobody else has it."""
+        built: dict[str, Any] = codec.decode(self.text)
+        return built
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -54,6 +54,7 @@ PLAIN: Final = frozenset(
 _TIME_NAMES: Final = re.compile(r"(Date|Time|DateTime|Instant|Period)$|^(start|end|issued|recorded|date|time|event)$")
 _TIME: Final = re.compile(r"\d{4}(-\d\d(-\d\d(T[\d:.]{5,18}(Z|[+-]\d\d:\d\d))?)?)?|\d\d:\d\d(:\d\d(\.\d+)?)?")
 _CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/%+^*{}\[\]()#<>=-]{0,63}")
+_WRITTEN: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _QUANTITY: Final = ("value", "comparator", "unit", "system", "code")
 _PUBLIC: Final = ("http://loinc.org", "http://snomed.info/", "http://terminology.hl7.org/", "http://hl7.org/", UCUM)
 
@@ -67,7 +68,6 @@ def _cipher(root: bytes, study: str) -> Cipher[modes.ECB]:
     return Cipher(algorithms.AES256(key), modes.ECB())  # noqa: S305 - one block of a random-looking UUID, never two
 
 
-@lru_cache(maxsize=8192)
 def pseudonym(internal: str, study: str, root: bytes) -> str:
     """Return the id of a resource in a study's pseudonymous views (UUID text). Raises ``ValueError`` for no UUID.
 
@@ -77,8 +77,29 @@ def pseudonym(internal: str, study: str, root: bytes) -> str:
     >>> pseudonym(one, "MLD-01", b"k" * 32) == pseudonym(one, "MLD-02", b"k" * 32)
     False
     """
+    return _encrypted(UUID(internal).bytes, study, root)[0]
+
+
+def pseudonyms(internals: Iterable[str], study: str, root: bytes) -> dict[str, str]:
+    """Return the ids of many resources at once; what is not written as a UUID is left out.
+
+    >>> one = "6f1c2f0e-8a58-4d1c-9a53-0b6f6a0c1d2e"
+    >>> pseudonyms([one, "none"], "MLD-01", b"k" * 32) == {one: pseudonym(one, "MLD-01", b"k" * 32)}
+    True
+    """
+    ids = [internal for internal in internals if _WRITTEN.fullmatch(internal)]
+    blocks = bytes.fromhex("".join(ids).replace("-", ""))
+    return dict(zip(ids, _encrypted(blocks, study, root), strict=True))
+
+
+def _encrypted(blocks: bytes, study: str, root: bytes) -> list[str]:
     encryptor = _cipher(root, study).encryptor()
-    return str(UUID(bytes=encryptor.update(UUID(internal).bytes) + encryptor.finalize()))
+    text = (encryptor.update(blocks) + encryptor.finalize()).hex()
+    return [_uuid(text[start : start + 32]) for start in range(0, len(text), 32)]
+
+
+def _uuid(text: str) -> str:
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def resolve(public: str, study: str, root: bytes) -> str:

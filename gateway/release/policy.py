@@ -15,7 +15,7 @@ from gateway.model.recipient import Recipient, ReleaseRule
 from gateway.model.study import Study
 from gateway.release.blinding import ARM_ELEMENTS, reveals
 from gateway.release.elements import Tree, tree_of
-from gateway.release.identity import never, pseudonym, resolve
+from gateway.release.identity import never, pseudonym, pseudonyms, resolve
 
 SHARED: Final = ("Organization", "Practitioner", "ResearchStudy")
 """Types that belong to no patient."""
@@ -53,11 +53,16 @@ NEEDS_TYPE: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class TypeRights:
-    """What a view may see of one type: the tree of its elements, the very paths its file names, its codes."""
+    """What a view may see of one type: the tree of its elements, the very paths its file names, its codes.
+
+    ``values``: the file names a value of an Observation; ``parts``: or one of its components'.
+    """
 
     tree: Tree
     named: frozenset[str]
     codes: frozenset[str]
+    values: bool
+    parts: bool
 
 
 class Rights:
@@ -75,6 +80,12 @@ class Rights:
         """Return the id under which the view knows a resource. Raises ``ValueError`` when it is no UUID."""
         return pseudonym(internal, self.study.id, self._key) if self.pseudonymous else internal
 
+    def public_ids(self, internals: Iterable[str]) -> dict[str, str]:
+        """Return the ids under which the view knows resources, by internal id; what is no UUID is left out."""
+        if self.pseudonymous:
+            return pseudonyms(internals, self.study.id, self._key)
+        return {internal: internal for internal in internals}
+
     def internal_id(self, public: str) -> str:
         """Return the internal id behind one the view knows. Raises ``ValueError`` when it is no UUID."""
         return resolve(public, self.study.id, self._key) if self.pseudonymous else public
@@ -91,7 +102,10 @@ class Rights:
 
 
 def _rights_of(rule: ReleaseRule) -> TypeRights:
-    return TypeRights(tree_of(rule.elements), frozenset(rule.elements), frozenset(rule.codes))
+    tree = tree_of(rule.elements)
+    values = any(path.startswith("value") for path in rule.elements)
+    parts = values or "component" in tree
+    return TypeRights(tree, frozenset(rule.elements), frozenset(rule.codes), values, parts)
 
 
 class Policy:

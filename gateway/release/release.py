@@ -7,64 +7,148 @@ references; and the result must still be valid R4. The first rule that says no i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
 from gateway.errors import InvalidResource
+from gateway.fhir import codec
 from gateway.fhir.checks import check
-from gateway.fhir.references import rewrite, split
+from gateway.fhir.piecewise import check_element, check_together
 from gateway.model.resource import ResourceVersion
 from gateway.model.study import Subject
-from gateway.release.blinding import code_reveals, codings, names_an_arm, without_arms
-from gateway.release.consent import entitlement
+from gateway.release.blinding import code_reveals, codings
+from gateway.release.consent import Entitlement, entitlement
 from gateway.release.decision import Let, Withheld
-from gateway.release.elements import empty, keep
-from gateway.release.identity import PSEUDED, Pseudonymiser, generalise, subject_numbers, without_other_studies
+from gateway.release.form import Form, Forms, Links, Reachable, value_name
+from gateway.release.identity import PSEUDED
 from gateway.release.policy import REQUIRED, SHARED, UNDATED, Rights, TypeRights
-
-Reachable = Callable[[str], bool]
-"""Whether the view has, or gets in the same package, what an internal ``Type/id`` names."""
 
 CODED: Final = ("Observation", "DiagnosticReport")
 
-ATTACHED: Final = "http://hl7.org/fhir/5.0/StructureDefinition/extension-Observation.value"
-"""HL7's extension for the value R4 does not have: a document."""
+_INHERENT: Final = ("resourceType", "id", "meta")
+_PSEUDED: Final = {"security": [dict(PSEUDED)]}
+_MARKED: Final = b',"meta":' + codec.encode(_PSEUDED)
 
 
 def release(
     version: ResourceVersion,
-    body: dict[str, Any],
     rights: Rights,
     subject: Subject | None,
     now: datetime,
     *,
     reachable: Reachable | None = None,
 ) -> Let | Withheld:
-    """Decide whether a version may leave to a view now, and in what form.
+    """Decide whether a version may leave to a view now, and in what form; ``Releasing`` decides on many."""
+    return Releasing(rights, now).release(version, subject, reachable)
 
-    ``subject`` is the patient's place in the view's study, None when it has none; shared resources need none.
-    ``reachable`` None: every reference to a listed type stays. ``now`` is UTC. ``body`` is not changed.
+
+class Releasing:
+    """Decides what may leave to one view at one moment (UTC).
+
+    Remembers what it has formed and whom it has found entitled: let go of it with the packages it decides on.
     """
-    withheld = permitted(version, body, rights, subject, now)
-    return withheld or shaped(version, body, rights, subject, reachable)
 
+    def __init__(self, rights: Rights, now: datetime) -> None:
+        self.rights = rights
+        self.now = now
+        self.forms = Forms(rights)
+        self._asked: Subject | None = None
+        self._entitled: Entitlement | Withheld = Withheld("not-a-subject")
 
-def permitted(
-    version: ResourceVersion, body: dict[str, Any], rights: Rights, subject: Subject | None, now: datetime
-) -> Withheld | None:
-    """Return the rule that keeps a resource in, elements not yet considered; None when it may leave."""
-    types = rights.types.get(version.type)
-    if types is None:
-        return Withheld("type", version.type)
-    if version.type in SHARED:
-        return _study_of_view(version, rights)
-    return (
-        _member(version, rights, subject)
-        or _in_time(version, rights, subject, now)
-        or (Withheld("held", version.held) if version.held else None)
-        or _coded(version, body, types)
-    )
+    def release(
+        self, version: ResourceVersion, subject: Subject | None, reachable: Reachable | None = None
+    ) -> Let | Withheld:
+        """Decide whether a version may leave, and in what form.
+
+        ``subject`` is the patient's place in the view's study, None when it has none; shared resources need none.
+        ``reachable`` None: every reference to a listed type stays.
+        """
+        return self.permitted(version, subject) or self.shaped(version, subject, reachable)
+
+    def permitted(self, version: ResourceVersion, subject: Subject | None) -> Withheld | None:
+        """Return the rule that keeps a resource in, elements not yet considered; None when it may leave."""
+        types = self.rights.types.get(version.type)
+        if types is None:
+            return Withheld("type", version.type)
+        if version.type in SHARED:
+            return _study_of_view(version, self.rights)
+        return (
+            _member(version, self.rights, subject)
+            or self._in_time(version, subject)
+            or (Withheld("held", version.held) if version.held else None)
+            or _coded(version, types)
+        )
+
+    def _in_time(self, version: ResourceVersion, subject: Subject | None) -> Withheld | None:
+        if subject is not self._asked:
+            self._asked, self._entitled = subject, entitlement(subject, self.rights.recipient, self.now)
+        if isinstance(self._entitled, Withheld):
+            return self._entitled
+        return None if version.type in UNDATED else self._entitled.check(version.date)
+
+    # --- the form in which it leaves --------------------------------------------------------------------------------
+
+    def shaped(
+        self, version: ResourceVersion, subject: Subject | None, reachable: Reachable | None = None
+    ) -> Let | Withheld:
+        """Return a resource in the form the view may see, nobody asking whether it may see it now."""
+        elements = codec.members(version.body)
+        if self.rights.recipient.blinded and _reveals(version.type, elements):
+            return Withheld("blinded", version.code)
+        try:
+            public = self.forms.public_id(version.id)
+        except ValueError:
+            return Withheld("invalid", f"{version.type}.id")
+        links = Links(version, self.forms, reachable)
+        tree, kept = self.rights.types[version.type].tree, {}
+        for name, text in elements.items():
+            if name.removeprefix("_") in tree and name not in _INHERENT:
+                form = self.forms.of(version, subject, name, text, links)
+                if form.text:
+                    kept[name] = form
+        withheld = self._lost(version, elements, kept)
+        if withheld is not None:
+            return withheld
+        return self._put_together(version, public, kept) or self._let(version, public, kept, links)
+
+    def _lost(self, version: ResourceVersion, elements: dict[str, bytes], kept: dict[str, Form]) -> Withheld | None:
+        """Return the rule when something that must not go missing would."""
+        if version.type == "Observation":
+            lost = _value_lost(elements, kept, self.rights)
+            if lost:
+                return Withheld("value", lost)
+        for name in REQUIRED.get(version.type, ()):
+            if name not in kept:
+                return Withheld("required", f"{version.type}.{name}")
+        if self.rights.recipient.blinded and any(form.arm for form in kept.values()):
+            return Withheld("blinded", "names an arm")
+        return None
+
+    def _put_together(self, version: ResourceVersion, public: str, kept: dict[str, Form]) -> Withheld | None:
+        """Return why what leaves is not valid R4, each element valid by itself or not; None when it is."""
+        resource: dict[str, Any] = {"resourceType": version.type, "id": public}
+        if self.rights.pseudonymous:
+            resource["meta"] = _PSEUDED
+        alone = True
+        for name, form in kept.items():
+            if form.broken:
+                return Withheld("invalid", form.broken)
+            resource[name] = form.value
+            alone = alone and form.alone
+        try:
+            if alone and (self.rights.pseudonymous or check_element(version.type, "id", public)):
+                check_together(resource)
+            else:
+                check(resource)
+        except InvalidResource as error:
+            return Withheld("invalid", error.path)
+        return None
+
+    def _let(self, version: ResourceVersion, public: str, kept: dict[str, Form], links: Links) -> Let:
+        marked = _MARKED if self.rights.pseudonymous else b""
+        members = b"".join([form.text for form in kept.values()])
+        text = b'{"resourceType":"%s","id":"%s"%s%s}' % (version.type.encode(), public.encode(), marked, members)
+        return Let(text, public, tuple(links.followed))
 
 
 def _study_of_view(version: ResourceVersion, rights: Rights) -> Withheld | None:
@@ -85,163 +169,29 @@ def _member(version: ResourceVersion, rights: Rights, subject: Subject | None) -
     return None
 
 
-def _in_time(version: ResourceVersion, rights: Rights, subject: Subject | None, now: datetime) -> Withheld | None:
-    entitled = entitlement(subject, rights.recipient, now)
-    if isinstance(entitled, Withheld):
-        return entitled
-    return None if version.type in UNDATED else entitled.check(version.date)
-
-
-def _coded(version: ResourceVersion, body: dict[str, Any], types: TypeRights) -> Withheld | None:
+def _coded(version: ResourceVersion, types: TypeRights) -> Withheld | None:
     if version.type not in CODED or not types.codes:
         return None
-    if any(f"{system}|{code}" in types.codes for system, code in codings(body.get("code"))):
+    code = _member_of(codec.members(version.body), "code")
+    if any(f"{system}|{code}" in types.codes for system, code in codings(code)):
         return None
     return Withheld("code", version.code)
 
 
-# --- the form in which it leaves ------------------------------------------------------------------------------------
+def _member_of(elements: dict[str, bytes], name: str) -> Any:
+    return codec.decode(elements[name]) if name in elements else None
 
 
-def shaped(
-    version: ResourceVersion,
-    body: dict[str, Any],
-    rights: Rights,
-    subject: Subject | None,
-    reachable: Reachable | None = None,
-) -> Let | Withheld:
-    """Return a resource in the form a view may see, nobody asking whether it may see it now."""
-    if rights.recipient.blinded and code_reveals(body):
-        return Withheld("blinded", version.code)
-    links = _Links(version, rights, reachable)
-    try:
-        public = rights.public_id(version.id)
-        listed = keep(body, rights.types[version.type].tree)
-        kept = _formed(listed, version, rights, subject, links)
-    except ValueError:
-        return Withheld("invalid", f"{version.type}.id")
-    lost = _value_lost(body, kept, rights.types[version.type])
-    if lost:
-        return Withheld("value", lost)
-    return _checked(kept, version, rights, public, links)
+def _reveals(kind: str, elements: dict[str, bytes]) -> bool:
+    return kind in CODED and code_reveals({"resourceType": kind, "code": _member_of(elements, "code")})
 
 
-def _formed(
-    listed: dict[str, Any], version: ResourceVersion, rights: Rights, subject: Subject | None, links: _Links
-) -> dict[str, Any]:
-    for inherent in ("resourceType", "id", "meta"):
-        listed.pop(inherent, None)
-    kept = {"resourceType": version.type} | listed
-    if rights.recipient.blinded:
-        kept = without_arms(kept)
-    own_number = version.type in ("Patient", "ResearchSubject")
-    number = kept.pop("identifier", None) if own_number and rights.pseudonymous else None
-    if rights.pseudonymous and version.type != "ResearchStudy":
-        kept = Pseudonymiser(rights.types[version.type].named, links.rewrite).clean(kept)
-    else:
-        kept = rewrite(kept, links.rewrite)
-    if number is not None and subject is not None:
-        kept["identifier"] = number
-        subject_numbers(kept, subject)
-    without_other_studies(kept, rights.study.id)
-    if rights.pseudonymous and version.type == "Patient":
-        generalise(kept)
-    _without_empty_ranges(kept)
-    return kept
-
-
-def _without_empty_ranges(element: dict[str, Any]) -> None:
-    """Drop reference ranges whose bounds and words stayed inside (obs-3 asks for one of them)."""
-    for part in element.get("component", ()):
-        _without_empty_ranges(part)
-    ranges = [one for one in element.pop("referenceRange", ()) if one.keys() & {"low", "high", "text"}]
-    if ranges:
-        element["referenceRange"] = ranges
-
-
-def _checked(
-    kept: dict[str, Any], version: ResourceVersion, rights: Rights, public: str, links: _Links
-) -> Let | Withheld:
-    missing = [name for name in REQUIRED.get(version.type, ()) if name not in kept]
-    if missing:
-        return Withheld("required", f"{version.type}.{missing[0]}")
-    if rights.recipient.blinded and version.type not in SHARED and names_an_arm(kept, rights.study.arms):
-        return Withheld("blinded", "names an arm")
-    head: dict[str, Any] = {"resourceType": version.type, "id": public}
-    if rights.pseudonymous:
-        head["meta"] = {"security": [dict(PSEUDED)]}
-    released = head | {name: value for name, value in kept.items() if name != "resourceType"}
-    try:
-        check(released)
-    except InvalidResource as error:
-        return Withheld("invalid", error.path)
-    return Let(released, public, tuple(links.followed))
-
-
-def _value_lost(body: dict[str, Any], kept: dict[str, Any], types: TypeRights) -> str:
-    """Name the value an Observation would leave without, where the file lets some values out; drop such components.
+def _value_lost(elements: dict[str, bytes], kept: dict[str, Form], rights: Rights) -> str:
+    """Name the value an Observation would leave without, where the file lets some values out.
 
     An Observation without its value reads as one that has none.
     """
-    lets_values = (
-        any(path.startswith(("value", "component.value")) for path in types.named) or "component" in types.tree
-    )
-    if body.get("resourceType") != "Observation" or not lets_values:
+    if not rights.types["Observation"].values or value_name({name: form.value for name, form in kept.items()}):
         return ""
-    if "component" in kept:
-        _drop_valueless(kept, body["component"])
-    before = _value_name(body)
-    if before and not _value_name(kept) and any(path.startswith("value") for path in types.named):
-        return before
-    return ""
-
-
-def _drop_valueless(kept: dict[str, Any], original: list[dict[str, Any]]) -> None:
-    had = any(_value_name(part) for part in original)
-    parts = [part for part in kept["component"] if not had or _value_name(part) or "dataAbsentReason" in part]
-    if parts:
-        kept["component"] = parts
-    else:
-        del kept["component"]
-
-
-def _value_name(element: dict[str, Any]) -> str:
-    if any(extension.get("url") == ATTACHED for extension in element.get("extension", ())):
-        return "valueAttachment"
-    return next((name for name, value in element.items() if name.startswith("value") and not empty(value)), "")
-
-
-class _Links:
-    """Rewrites the references of one body to the view's own ids, and remembers which it kept."""
-
-    def __init__(self, version: ResourceVersion, rights: Rights, reachable: Reachable | None) -> None:
-        self.followed: dict[str, None] = {}
-        self._version = version
-        self._rights = rights
-        self._reachable = reachable
-
-    def rewrite(self, reference: str) -> str | None:
-        """Return the reference as the view knows it; None when the view may not see what it names."""
-        parts = split(reference)
-        if parts is None or "://" in reference:
-            return None
-        kind, id = parts
-        if kind not in self._rights.types or not self._own(kind, id):
-            return None
-        internal = f"{kind}/{id}"
-        if self._reachable is not None and not self._reachable(internal):
-            return None
-        try:
-            public = self._rights.public_id(id)
-        except ValueError:
-            return None
-        self.followed[internal] = None
-        return f"{kind}/{public}"
-
-    def _own(self, kind: str, id: str) -> bool:
-        """A view sees its own study, and no patient but the one the resource belongs to."""
-        if kind == "ResearchStudy":
-            return id == self._rights.study.resource
-        if kind == "Patient" and self._rights.pseudonymous:
-            return id == self._version.patient
-        return True
+    bears = (name for name in elements if name == "extension" or name.startswith("value"))
+    return value_name({name: codec.decode(elements[name]) for name in bears})

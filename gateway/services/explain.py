@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from gateway.fhir import codec
 from gateway.model.delivery import Attempt, ChangeKind, Delivery, View
 from gateway.model.resource import ResourceVersion
 from gateway.ports import Store, Transaction
@@ -198,7 +197,7 @@ class _Explaining:
 
     def _decided(self, version: ResourceVersion, rights: Rights, standing: Standing) -> tuple[str, str]:
         subject = standing.subjects.get(rights.study.id)
-        decision = release(version, codec.decode(version.body), rights, subject, self._now)
+        decision = release(version, rights, subject, self._now)
         return (decision.rule, decision.detail) if isinstance(decision, Withheld) else ("", "")
 
     def _carried(self, cursor: Delivery | None, standing: Standing, view: View) -> dict[str, list[Sent]]:

@@ -8,14 +8,13 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
 
-from gateway.fhir import codec
 from gateway.fhir.references import references
 from gateway.model.delivery import ChangeKind, Delivery, Package, Packed, Released
 from gateway.model.resource import ResourceVersion
 from gateway.ports import Transaction
 from gateway.release.decision import Let, Withheld
 from gateway.release.policy import SHARED, Rights
-from gateway.release.release import release
+from gateway.release.release import Releasing
 
 ORDER: Final = (
     "Organization", "Practitioner", "ResearchStudy", "Patient", "ResearchSubject", "Consent", "Encounter", "Specimen",
@@ -35,6 +34,7 @@ class Packing:
         self.rights = rights
         self.delivery = delivery
         self.now = now
+        self.releasing = Releasing(rights, now)
         self.entries: list[Released] = []
         self.withheld: Counter[str] = Counter()
         self._heads: dict[str, ResourceVersion] = {}
@@ -97,7 +97,7 @@ class Packing:
 
     def share(self, version: ResourceVersion) -> bool:
         """Include a shared resource where the view does not hold its newest change; False when it may not leave."""
-        decision = release(version, codec.decode(version.body), self.rights, None, self.now, reachable=self.reachable)
+        decision = self.releasing.release(version, None, self.reachable)
         if isinstance(decision, Withheld):
             return False
         held = self.shared_held.get(version.id)
@@ -109,9 +109,20 @@ class Packing:
 
     def add(self, version: ResourceVersion, let: Let, kind: ChangeKind, *, shared: bool = False) -> None:
         """Add an entry."""
-        stored = (version.id, version.version, version.change)
-        entry = Released(version.type, let.id, let.body, kind, *stored, shared=shared, message=version.message)
-        self.entries.append(entry)
+        self.entries.append(
+            Released(
+                version.type,
+                let.id,
+                let.body,
+                kind,
+                version.id,
+                version.version,
+                version.change,
+                shared,
+                version.message,
+                let.text,
+            )
+        )
 
 
 class StudyPacking(Packing):

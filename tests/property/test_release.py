@@ -216,7 +216,7 @@ fast = settings(max_examples=80, deadline=None, suppress_health_check=[HealthChe
 @given(records(), files(), subjects())
 @fast
 def test_nothing_leaves_of_a_patient_who_is_not_a_subject_under_active_consent(body, file, subject):
-    decision = release(version(body), body, rights_of(file), subject, NOON)
+    decision = release(version(body), rights_of(file), subject, NOON)
 
     if isinstance(decision, Let):
         covering = [c for c in subject.consents if c.active and "CLINTRCH" in c.purposes]
@@ -225,14 +225,14 @@ def test_nothing_leaves_of_a_patient_who_is_not_a_subject_under_active_consent(b
         when = version(body).date
         if when is not None:
             assert min(c.given_at for c in covering if c.given_at) - file.look_back <= when
-    assert not isinstance(release(version(body), body, rights_of(file), None, NOON), Let)
-    assert not isinstance(release(version(body, uid("other")), body, rights_of(file), enrolled(), NOON), Let)
+    assert not isinstance(release(version(body), rights_of(file), None, NOON), Let)
+    assert not isinstance(release(version(body, uid("other")), rights_of(file), enrolled(), NOON), Let)
 
 
 @given(records(), files())
 @fast
 def test_no_element_leaves_that_the_file_does_not_list_and_what_leaves_is_valid(body, file):
-    decision = release(version(body), body, rights_of(file), enrolled(), NOON)
+    decision = release(version(body), rights_of(file), enrolled(), NOON)
 
     if isinstance(decision, Let):
         check(decision.body)
@@ -246,7 +246,7 @@ def test_no_element_leaves_that_the_file_does_not_list_and_what_leaves_is_valid(
 @fast
 def test_no_word_of_a_person_and_no_internal_id_leaves_a_pseudonymous_view(body, file):
     rights = rights_of(file)
-    decision = release(version(body), body, rights, enrolled(), NOON)
+    decision = release(version(body), rights, enrolled(), NOON)
     sent = [retraction(version(body), rights)[1]] + ([decision.body] if isinstance(decision, Let) else [])
 
     internal = set(UUID.findall(json.dumps(codec.encode(body).decode()))) | {MLD.resource, uid("patient")}
@@ -263,7 +263,7 @@ def test_nothing_that_reveals_an_arm_leaves_a_blinded_view(body, file):
     file = replace(
         file, release=file.release | {"ResearchSubject": ReleaseRule(("status", "study", "individual", "assignedArm"))}
     )
-    decision = release(version(body), body, rights_of(file), enrolled(), NOON)
+    decision = release(version(body), rights_of(file), enrolled(), NOON)
 
     if isinstance(decision, Let):
         text = codec.encode(decision.body).decode()
@@ -279,7 +279,7 @@ def test_two_studies_views_of_one_patient_share_no_id_to_join_them_by(bodies, fi
         tokens = set()
         for body in bodies:
             stored = version(body)
-            decision = release(stored, body, rights, enrolled(study), NOON)
+            decision = release(stored, rights, enrolled(study), NOON)
             tokens |= _tokens(retraction(stored, rights)[1])
             tokens |= _tokens(decision.body) if isinstance(decision, Let) else set()
         joined.append(tokens)

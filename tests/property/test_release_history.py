@@ -145,7 +145,7 @@ def decisions(trial, subject):
     rights = trial.policy.of_study("mld")[0]
     with trial.store.begin(write=False) as tx:
         heads = tx.resources.of_patient(PATIENT)
-    return {head.id: release(head, codec.decode(head.body), rights, subject, trial.now) for head in heads}
+    return {head.id: release(head, rights, subject, trial.now) for head in heads}
 
 
 def personal(receiver):

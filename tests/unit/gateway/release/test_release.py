@@ -39,7 +39,7 @@ def rights_of(file=None, study=MLD):
 
 
 def decide(body, file=None, who=subject(), now=NOON, **columns):  # noqa: B008 - frozen
-    return release(version(body, **columns), body, rights_of(file), who, now)
+    return release(version(body, **columns), rights_of(file), who, now)
 
 
 def observing(*elements, codes=(), **changes):

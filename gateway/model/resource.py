@@ -12,13 +12,15 @@ Clock = tuple[int, str, int]
 """How recent a statement is: (feed's rank, MSH-7 in UTC as ISO text, message id). Compared in that order."""
 
 
-class ResourceVersion(Struct, frozen=True, gc=False):
+class ResourceVersion(Struct, frozen=True, gc=False, array_like=True):
     """One version of one resource; versions count from 1 and are never changed, but for their clocks.
 
     ``change`` is the position in the one sequence of all changes: ascending per patient in commit order (0: not yet
     stored). ``clocks`` says per top-level element how recent the statement behind it is; ``""`` is the clock of every
     element not named. ``own`` is what the message itself said, where the merged ``body`` differs from it.
     ``patient`` is the canonical Patient id, ``""`` for shared resources. Times are UTC.
+
+    Stored pages list the fields in this order: a new one goes to the end and has a default.
     """
 
     type: str

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, Table
 
 from gateway.store.cipher import Cipher
+from gateway.store.page_tables import PageTables
 
 T = TypeVar("T")
-
-VersionRow = tuple[int, str, int, str, str, int, datetime, str, datetime | None, str, str, str, bytes, bytes | None]
-"""A row of ``resource_versions`` in the order of its columns; ids and moments as Python holds them, text storable."""
 
 Insert = Callable[[Table], Any]
 
@@ -36,6 +33,10 @@ class Backend(Protocol):
         """Wait for the turn to write; urgent ones go first."""
 
     @property
+    def pages(self) -> PageTables:
+        """The tables behind the resource versions."""
+
+    @property
     def insert(self) -> Insert:
         """The INSERT of the dialect (it knows ON CONFLICT)."""
 
@@ -44,12 +45,6 @@ class Backend(Protocol):
 
     def number_messages(self, connection: Connection, count: int, keys: Sequence[int]) -> Sequence[int]:
         """Lock these keys, then return ascending message ids."""
-
-    def number_changes(self, connection: Connection, count: int) -> Sequence[int]:
-        """Return ascending change numbers, each above every one drawn before."""
-
-    def insert_versions(self, connection: Connection, rows: Sequence[VersionRow]) -> None:
-        """Insert rows of ``resource_versions`` the fastest way there is, past SQLAlchemy's conversions."""
 
     def close(self) -> None:
         """Let go of everything."""

@@ -84,9 +84,9 @@ def put(backend: Backend, folder: Path, keys: Keys, now: datetime) -> Backup:
                 fill_sqlite(connection, folder)
         with backend.writer.begin() as connection:
             if kind == "postgresql":
-                migrate.upgrade(connection, to=manifest["revision"])
+                migrate.upgrade(connection, keys, to=manifest["revision"])
                 fill_postgres(connection, folder, manifest["columns"])
-            migrate.upgrade(connection)
+            migrate.upgrade(connection, keys)
             _free(connection, now)
     return _backup(manifest)
 

@@ -82,7 +82,7 @@ def fill_postgres(connection: Connection, folder: Path, columns: Mapping[str, Se
 def _count_on(connection: Connection) -> None:
     """Let the sequences go on above what the tables hold."""
     counted = [(row.name, row.table_name, row.column_name) for row in connection.execute(_SERIALS)]
-    counted.append((changes.name, "resource_versions", "change"))
+    counted.append((changes.name, "pages", "page"))
     for sequence, table, column in counted:
         newest = f'SELECT greatest(coalesce(max("{column}"), 0), 1) FROM "{table}"'  # noqa: S608 (names of the schema)
         connection.execute(text(f"SELECT setval(:sequence, ({newest}))"), {"sequence": sequence})

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, inspect, select, text
 
 from gateway.errors import KeysMissing, SchemaMismatch
 from gateway.model.keys import Keys
+from gateway.store.cipher import Cipher
 from gateway.store.schema import HEAD, REVISIONS, key_checks
 
 _UPGRADE_LOCK = 0x7472_6961_6C67_7731  # any constant nobody else locks
@@ -34,7 +35,7 @@ def check(connection: Connection) -> None:
     raise SchemaMismatch(f"the database is at {found}, newer than the program ({HEAD}): install the newer gateway")
 
 
-def upgrade(connection: Connection, to: str = HEAD) -> None:
+def upgrade(connection: Connection, keys: Keys, to: str = HEAD) -> None:
     """Run the migrations that are missing, up to one of them. Two processes at once: the second finds nothing to do.
 
     Raises ``SchemaMismatch`` when the database is newer than the program.
@@ -51,7 +52,7 @@ def upgrade(connection: Connection, to: str = HEAD) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    config.attributes["connection"] = connection
+    config.attributes.update(connection=connection, cipher=Cipher(keys))
     command.upgrade(config, to)
 
 

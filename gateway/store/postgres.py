@@ -6,33 +6,25 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from select import POLLIN, poll
 from typing import Any, Final
-from uuid import UUID
 
-import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DisconnectionError
 
-from gateway.store.backend import Insert, VersionRow, no_turn
-from gateway.store.faults import translate, translate_errors
-from gateway.store.schema import resource_versions
-from gateway.store.types import NOBODY
+from gateway.store.backend import Insert, no_turn
+from gateway.store.faults import translate_errors
+from gateway.store.page_tables import PageTables
+from gateway.store.postgres_pages import PostgresPages
 
 _CONNECTIONS: Final = 10
 _OVERFLOW: Final = 30
-_VERSION_TYPES: Final = (
-    *("int8", "uuid", "int4", "text", "uuid", "int8", "timestamptz", "text", "timestamptz", "text", "text", "text"),
-    *("bytea", "bytea"),
-)
-_COPY_VERSIONS: Final = f"COPY resource_versions ({', '.join(resource_versions.c.keys())}) FROM STDIN (FORMAT BINARY)"
 _LOCK = text("SELECT count(pg_advisory_xact_lock(k)) FROM unnest(CAST(:keys AS bigint[])) AS k")
 _LOCK_AND_NUMBER = text(
     "WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock(k) FROM unnest(CAST(:keys AS bigint[])) AS k),"
     " waited AS MATERIALIZED (SELECT count(*) AS n FROM locked)"
     " SELECT nextval('messages_id_seq') FROM waited, generate_series(1, CAST(:count AS int) + 0 * waited.n)"
 )
-_CHANGES = text("SELECT nextval('changes') FROM generate_series(1, :count)")
 
 
 class PostgresBackend:
@@ -41,6 +33,7 @@ class PostgresBackend:
     def __init__(self, url: URL) -> None:
         self.writer: Engine = _engine(url.set(drivername="postgresql+psycopg"))
         self.reader = self.writer
+        self.pages: PageTables = PostgresPages()
 
     def turn(self, *, urgent: bool = False) -> AbstractContextManager[None]:
         """Wait for nothing: the server sorts writers out."""
@@ -60,31 +53,9 @@ class PostgresBackend:
         found = connection.execute(_LOCK_AND_NUMBER, {"keys": sorted(set(keys)), "count": count})
         return sorted(found.scalars())
 
-    def number_changes(self, connection: Connection, count: int) -> Sequence[int]:
-        """Draw a block from the sequence; the patients' locks are held already, so it ascends per patient."""
-        return sorted(connection.execute(_CHANGES, {"count": count}).scalars())
-
-    def insert_versions(self, connection: Connection, rows: Sequence[VersionRow]) -> None:
-        """Copy rows into ``resource_versions``: about twice as fast as inserting them."""
-        try:
-            with connection.connection.cursor().copy(_COPY_VERSIONS) as copy:
-                copy.set_types(_VERSION_TYPES)
-                for row in rows:
-                    copy.write_row(_version(row))
-        except psycopg.Error as error:
-            raise translate(error) from None
-
     def close(self) -> None:
         """Close every connection."""
         self.writer.dispose()
-
-
-def _version(row: VersionRow) -> tuple[Any, ...]:
-    change, id, version, type, patient, message, stored_at, code, date, *rest = row
-    if stored_at.tzinfo is None or (date is not None and date.tzinfo is None):
-        raise ValueError("a moment without a time zone cannot be stored")
-    ids = UUID(id or NOBODY), UUID(patient or NOBODY)
-    return (change, ids[0], version, type, ids[1], message, stored_at, code, date, *rest)
 
 
 def _engine(url: URL) -> Engine:

@@ -1,62 +1,56 @@
-"""The append-only table of resource versions."""
+"""The append-only resource versions: found through ``versions`` and ``pages``, read from their pages."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
+from typing import Final
 
-from sqlalchemy import Select, and_, bindparam, func, select, text, update
+from msgspec import json as fast_json
+from sqlalchemy import bindparam, func, select
 
 from gateway.model.resource import Clock, ResourceVersion
 from gateway.model.translation import PatientKey
 from gateway.ports import ChangeRange
-from gateway.store.backend import Unit, VersionRow, chunks
+from gateway.store.backend import Unit, chunks
+from gateway.store.page_tables import ENDLESS, PageRange, Read
+from gateway.store.pages import opened, paged
 from gateway.store.patients import canonical, merge, patient_of_key, register_keys
-from gateway.store.schema import OF_TYPED, TYPED, resource_versions, written
-from gateway.store.types import packed, storable
+from gateway.store.schema import STRIDE, TYPED, pages
 
-_R = resource_versions.c
-_NEWER = resource_versions.alias("newer")
-_NEWEST = ~select(_NEWER.c.change).where(_NEWER.c.id == _R.id, _NEWER.c.version > _R.version).exists()
-_HEADS = select(resource_versions).where(
-    _R.change.in_(
-        select(func.max(_NEWER.c.change)).where(_NEWER.c.id.in_(bindparam("ids", expanding=True))).group_by(_NEWER.c.id)
-    )
-)
-_OF_PATIENT = (
-    select(resource_versions)
-    .where(_R.patient == bindparam("patient_"), _R.change > bindparam("after_"))
-    .order_by(_R.change)
-)
-_FEW_OF_PATIENT = select(resource_versions).where(
-    text(f"resource_versions.{OF_TYPED}"),
-    _R.patient == bindparam("patient_"),
-    _R.type.in_(bindparam("types_", expanding=True)),
-    _NEWEST,
-)
-"""Found through the partial index, however much else the patient has; unordered, or SQLite would take the other one."""
-_OF_MESSAGE = (
-    select(resource_versions)
-    .join(written, and_(_R.change >= written.c.first_change, _R.change <= written.c.last_change))
-    .where(written.c.message == bindparam("message_"), _R.message == bindparam("message_"))
-    .order_by(_R.change)
-)
-_VERSIONS = select(resource_versions).where(_R.id == bindparam("id_")).order_by(_R.version)
-_OF_TYPE = (
-    select(resource_versions)
-    .where(text(f"resource_versions.{OF_TYPED}"), _R.type == bindparam("type_"), _NEWEST)
-    .order_by(_R.change)
-)
-_CLOCKS = update(resource_versions).where(_R.change == bindparam("change_")).values(clocks=bindparam("clocks_"))
+_P = pages.c
 _NEWEST_OF = (
-    select(_R.patient, func.max(_R.change).label("newest"))
-    .where(_R.patient.in_(bindparam("patients_", expanding=True)))
-    .group_by(_R.patient)
+    select(_P.patient, func.max(_P.page).label("newest"))
+    .where(_P.patient.in_(bindparam("patients_", expanding=True)))
+    .group_by(_P.patient)
 )
-_INSERT_WRITTEN = written.insert()
 _DUMP = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+_NOTES: Final = fast_json.Decoder(list[tuple[int, bool | int, str | None]])
+_CLOCKS: Final = fast_json.Decoder(dict[str, Clock])
+
+_PER_PAGE: Final = 16
+"""Versions a page is taken to hold when only some are asked for."""
+
+_MANY: Final = 256
+"""Pages read in one go."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A range on its way: what was found so far, from where to go on, and how many pages to read next."""
+
+    range: ChangeRange
+    after: int
+    most: int
+    found: list[ResourceVersion] = field(default_factory=list)
+
+    @property
+    def pages(self) -> PageRange:
+        upto = self.range.upto
+        return PageRange(self.range.patient, self.after, ENDLESS if upto is None else upto, self.most)
 
 
 class SqlResources:
@@ -65,6 +59,7 @@ class SqlResources:
     def __init__(self, unit: Unit) -> None:
         self._unit = unit
         self._connection = unit.connection
+        self._tables = unit.backend.pages
 
     def lock_patients(self, patients: Iterable[str]) -> None:
         """Take the lock of each patient, always in the same order, until the transaction ends.
@@ -77,36 +72,38 @@ class SqlResources:
 
     def heads(self, ids: Iterable[str]) -> dict[str, ResourceVersion]:
         """Return the newest version of each resource that exists, by internal id."""
-        found: dict[str, ResourceVersion] = {}
-        for some in chunks(sorted(set(ids))):
-            for row in self._connection.execute(_HEADS, {"ids": some}):
-                found[row.id] = self._version(row)
-        return found
+        wanted = set(ids)
+        heads: dict[str, ResourceVersion] = {}
+        if wanted:
+            for version in self._read(self._tables.of_heads(self._connection, sorted(wanted))):
+                if version.id in wanted and (version.id not in heads or heads[version.id].change < version.change):
+                    heads[version.id] = version
+        return heads
 
     def append(self, versions: Sequence[ResourceVersion]) -> list[ResourceVersion]:
         """Insert versions, give each its change number (ascending in the order given) and return them with it.
 
         Raises ``VersionConflict`` when one exists already.
         """
-        if not versions:
-            return []
-        numbers = self._unit.backend.number_changes(self._connection, len(versions))
-        numbered = [_numbered(version, change) for version, change in zip(versions, numbers, strict=True)]
-        self._unit.backend.insert_versions(self._connection, [self._row(version) for version in numbered])
-        spans: dict[int, list[int]] = {}
-        for version in numbered:
-            spans.setdefault(version.message, []).append(version.change)
-        self._connection.execute(
-            _INSERT_WRITTEN,
-            [{"message": id, "first_change": span[0], "last_change": span[-1]} for id, span in spans.items()],
-        )
+        return [version for some in chunks(versions, STRIDE) for version in self._append(some)]
+
+    def _append(self, versions: Sequence[ResourceVersion]) -> list[ResourceVersion]:
+        first = self._tables.number(self._connection, len(versions))
+        numbered = [version.but(change=change) for change, version in enumerate(versions, first)]
+        rows = list(paged(self._unit.cipher, numbered))
+        placed = [(version.id, version.version, version.change) for version in numbered]
+        self._tables.insert(self._connection, rows, placed)
+        if newer := [row for row in placed if row[1] > 1]:
+            self._tables.supersede(self._connection, newer)
+        if any(version.type in TYPED for version in numbered):
+            ends = [row.page for row in rows]
+            self._tables.insert_typed(self._connection, list(_typed(numbered, ends)))
         return numbered
 
     def set_clocks(self, clocks: Mapping[int, dict[str, Clock]]) -> None:
         """Replace the clocks of versions, by change number."""
         if clocks:
-            rows = [{"change_": change, "clocks_": _DUMP(clocks[change])} for change in sorted(clocks)]
-            self._connection.execute(_CLOCKS, rows)
+            self._tables.set_clocks(self._connection, {change: _DUMP(clocks[change]) for change in sorted(clocks)})
 
     def of_patient(
         self,
@@ -123,59 +120,36 @@ class SqlResources:
         Without ``every_version`` only the newest version of each resource is returned, and only if its own change
         lies in the range.
         """
-        ranged = after or every_version or not (upto is None and limit is None)
-        if types and not ranged and set(types) <= set(TYPED):
-            few = self._all(_FEW_OF_PATIENT, patient_=patient, types_=list(types))
-            return sorted(few, key=lambda version: version.change)
-        query = _OF_PATIENT
-        if upto is not None:
-            query = query.where(_R.change <= bindparam("upto_"))
-        if not every_version:
-            query = query.where(_NEWEST)
-        if types:
-            query = query.where(_R.type.in_(bindparam("types_", expanding=True)))
-        if limit is not None:
-            query = query.limit(bindparam("limit_"))
-        asked = {"patient_": patient, "after_": after, "upto_": upto, "types_": list(types), "limit_": limit}
-        return self._all(query, **asked)
+        return self.of_patients([ChangeRange(patient, after, upto, every_version, tuple(types), limit)])[0]
 
     def of_patients(self, ranges: Sequence[ChangeRange]) -> list[list[ResourceVersion]]:
         """Return the changes of many patients, ascending: a list for each range, in the same order."""
-        return [
-            self.of_patient(
-                asked.patient,
-                after=asked.after,
-                upto=asked.upto,
-                every_version=asked.every_version,
-                types=asked.types,
-                limit=asked.limit,
-            )
-            for asked in ranges
-        ]
+        asked = [_Asked(range, range.after, _pages_of(range.limit)) for range in ranges]
+        self._of_few_types([one for one in asked if _is_of_few_types(one.range)])
+        open = [one for one in asked if not _is_of_few_types(one.range)]
+        while open:
+            found = self._tables.of_ranges(self._connection, [one.pages for one in open])
+            open = [one for one, pages in zip(open, found, strict=True) if self._goes_on(one, pages)]
+        return [one.found[: one.range.limit] for one in asked]
 
     def of_message(self, message: int) -> list[ResourceVersion]:
         """Return the versions that a message wrote."""
-        return self._all(_OF_MESSAGE, message_=message)
+        return list(self._read(self._tables.of_message(self._connection, message), every_version=True))
 
     def versions(self, id: str) -> list[ResourceVersion]:
         """Return every version of one resource, oldest first."""
-        return self._all(_VERSIONS, id_=id)
+        read = self._read(self._tables.of_resource(self._connection, id), every_version=True)
+        return sorted((version for version in read if version.id == id), key=lambda version: version.version)
 
     def of_type(self, resource_type: str, *, patients: Iterable[str] | None = None) -> list[ResourceVersion]:
         """Return the newest versions of a type, of these patients when given.
 
-        Only for the types of the partial index: ResearchStudy, ResearchSubject, Consent, Patient. Raises
-        ``ValueError`` for another.
+        Only for the types that are found by: ResearchStudy, ResearchSubject, Consent, Patient. Raises ``ValueError``
+        for another.
         """
         if resource_type not in TYPED:
             raise ValueError(f"of_type does not find {resource_type}")
-        if patients is None:
-            return self._all(_OF_TYPE, type_=resource_type)
-        query = _OF_TYPE.where(_R.patient.in_(bindparam("patients_", expanding=True)))
-        found: list[ResourceVersion] = []
-        for some in chunks(sorted(set(patients))):
-            found += self._all(query, type_=resource_type, patients_=some)
-        return sorted(found, key=lambda version: version.change)
+        return self._typed((resource_type,), None if patients is None else set(patients))
 
     def patient_of_key(self, keys: Iterable[PatientKey]) -> dict[PatientKey, str]:
         """Return the Patient id each identifier is registered for, where it is (through its keyed hash)."""
@@ -200,57 +174,66 @@ class SqlResources:
             found.update((row.patient, row.newest) for row in self._connection.execute(_NEWEST_OF, {"patients_": some}))
         return found
 
-    def _all(self, query: Select[Any], **asked: Any) -> list[ResourceVersion]:
-        return [self._version(row) for row in self._connection.execute(query, asked)]
+    def _goes_on(self, asked: _Asked, pages: Sequence[Read]) -> bool:
+        """Take what these pages hold of a range; return whether there may be more that is asked for."""
+        wanted, upto = asked.range, asked.pages.upto
+        asked.found += [
+            version
+            for version in self._read(pages, every_version=wanted.every_version)
+            if wanted.after < version.change <= upto and (not wanted.types or version.type in wanted.types)
+        ]
+        if len(pages) < asked.most or (wanted.limit is not None and len(asked.found) >= wanted.limit):
+            return False
+        asked.after, asked.most = pages[-1][0], min(asked.most * 2, _MANY)
+        return True
 
-    def _row(self, version: ResourceVersion) -> VersionRow:
-        seal = self._unit.cipher.seal
-        place = version.type, version.id, version.version
-        return (
-            version.change,
-            version.id,
-            version.version,
-            version.type,
-            version.patient,
-            version.message,
-            version.stored_at,
-            storable(version.code),
-            version.date,
-            storable(version.status),
-            storable(version.held),
-            _DUMP(version.clocks),
-            seal(version.body, version_place(*place, "body")),
-            None if version.own is None else seal(version.own, version_place(*place, "own")),
-        )
+    def _of_few_types(self, asked: Sequence[_Asked]) -> None:
+        """Find the few versions of the types that are found by, however much else the patients have."""
+        for types in {one.range.types for one in asked}:
+            alike = {one.range.patient: one for one in asked if one.range.types == types}
+            for version in self._typed(types, alike.keys()):
+                alike[version.patient].found.append(version)
 
-    def _version(self, row: Any) -> ResourceVersion:
-        unseal = self._unit.cipher.open
-        place = row.type, row.id, row.version
-        return ResourceVersion(
-            type=row.type,
-            id=row.id,
-            version=row.version,
-            body=unseal(row.body, version_place(*place, "body")),
-            message=row.message,
-            stored_at=row.stored_at,
-            patient=row.patient,
-            clocks={name: tuple(clock) for name, clock in json.loads(row.clocks).items()},
-            own=None if row.own is None else unseal(row.own, version_place(*place, "own")),
-            code=row.code,
-            date=row.date,
-            status=row.status,
-            held=row.held,
-            change=row.change,
-        )
+    def _typed(self, types: Sequence[str], patients: Iterable[str] | None) -> list[ResourceVersion]:
+        asked = None if patients is None else sorted(patients)
+        if asked == []:
+            return []
+        read = self._read(self._tables.of_type(self._connection, types, asked))
+        found = (version for version in read if version.type in types)
+        if asked is not None:
+            among = set(asked)
+            found = (version for version in found if version.patient in among)
+        return sorted(found, key=lambda version: version.change)
+
+    def _read(self, pages: Iterable[Read], *, every_version: bool = False) -> Iterator[ResourceVersion]:
+        """Yield what pages hold, as it was amended since; without ``every_version`` the newest of each resource."""
+        for page, body, noted in pages:
+            versions = opened(self._unit.cipher, page, body)
+            yield from _amended(versions, noted, every_version) if noted and noted != "[]" else versions
 
 
-def _numbered(version: ResourceVersion, change: int) -> ResourceVersion:
-    return version.but(change=change)
+def _amended(versions: Iterable[ResourceVersion], noted: str, every_version: bool) -> Iterator[ResourceVersion]:
+    notes = {change: (superseded, clocks) for change, superseded, clocks in _NOTES.decode(noted)}
+    for version in versions:
+        superseded, clocks = notes.get(version.change, (False, None))
+        if every_version or not superseded:
+            yield version if clocks is None else version.but(clocks=_CLOCKS.decode(clocks))
 
 
-def version_place(type: str, id: str, version: int, column: str) -> bytes:
-    """Return the associated data of one encrypted value of one version."""
-    return b"resource_versions.%s|%s|%s|%d" % (column.encode(), type.encode(), packed(id), version)
+def _typed(versions: Sequence[ResourceVersion], ends: Sequence[int]) -> Iterator[tuple[str, str, int, int]]:
+    """Yield the rows of ``typed``; ``ends`` are the numbers of the versions' pages, ascending."""
+    for version in versions:
+        if version.type in TYPED:
+            yield version.type, version.patient, version.change, ends[bisect_left(ends, version.change)]
+
+
+def _is_of_few_types(range: ChangeRange) -> bool:
+    whole = not range.after and range.upto is None and range.limit is None and not range.every_version
+    return whole and bool(range.types) and set(range.types) <= set(TYPED)
+
+
+def _pages_of(limit: int | None) -> int:
+    return _MANY if limit is None else min(limit // _PER_PAGE + 2, _MANY)
 
 
 def _lock_key(patient: str) -> int:

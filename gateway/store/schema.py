@@ -32,7 +32,6 @@ LANES: Final = 64
 TYPED: Final = ("Consent", "Patient", "ResearchStudy", "ResearchSubject")
 """The resource types that ``of_type`` finds."""
 
-OF_TYPED: Final = "type IN ('Consent', 'Patient', 'ResearchStudy', 'ResearchSubject')"
 IS_STORED: Final = "state = 'stored'"
 IS_OTHER: Final = "state NOT IN ('stored', 'translated')"
 """Messages that are neither waiting nor done: few, and what a person lists."""
@@ -47,7 +46,10 @@ metadata = MetaData(
         "uq": "%(table_name)s_u",
     }
 )
-changes = Sequence("changes", metadata=metadata)
+STRIDE: Final = 4096
+"""Change numbers that are drawn at once: those of one append follow each other, whoever else appends."""
+
+changes = Sequence("changes", metadata=metadata, increment=STRIDE)
 
 
 def _number(name: str = "id") -> Column[int]:
@@ -85,36 +87,48 @@ messages = Table(
     sqlite_autoincrement=True,
 )
 
-resource_versions = Table(
-    "resource_versions",
+pages = Table(
+    "pages",
     metadata,
-    Column("change", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=False),
-    Column("id", Id, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("type", Text, nullable=False),
+    Column("page", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=False),
+    Column("first_change", BigInteger, nullable=False),
     Column("patient", Id, nullable=False),
     Column("message", BigInteger, nullable=False),
-    Column("stored_at", Moment, nullable=False),
-    Column("code", Line, nullable=False),
-    Column("date", Moment),
-    Column("status", Line, nullable=False),
-    Column("held", Line, nullable=False),
-    Column("clocks", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
-    Column("own", LargeBinary),
-    Index("resource_versions_version", "id", "version", unique=True),
-    Index("resource_versions_patient", "patient", "change"),
-    _partial("resource_versions_typed", "type", "patient", where=OF_TYPED),
+    Index("pages_patient", "patient", "page"),
+    Index("pages_message", "message"),
 )
+"""The versions that one message wrote for one patient, as one value; ``page`` is the change of the last of them."""
 
-written = Table(
-    "written",
+versions = Table(
+    "versions",
     metadata,
-    Column("message", BigInteger, primary_key=True, autoincrement=False),
-    Column("first_change", BigInteger, primary_key=True, autoincrement=False),
-    Column("last_change", BigInteger, nullable=False),
+    Column("id", Id, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("change", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
-"""Between which changes a message wrote: one small row for a message instead of an index entry for each version."""
+"""Which change a version of a resource is, and so its page."""
+
+typed = Table(
+    "typed",
+    metadata,
+    Column("type", Text, primary_key=True),
+    Column("patient", Id, primary_key=True),
+    Column("change", BigInteger, primary_key=True, autoincrement=False),
+    Column("page", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The versions of the types that ``of_type`` finds."""
+
+amended = Table(
+    "amended",
+    metadata,
+    Column("change", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=False),
+    Column("superseded", Boolean, nullable=False),
+    Column("clocks", Text),
+)
+"""What became of versions after their page was written: there is a newer one; their clocks are others (JSON)."""
 
 deliveries = Table(
     "deliveries",

@@ -30,8 +30,8 @@ from gateway.ports import Resealed
 from gateway.store.backend import Unit
 from gateway.store.messages import row_place
 from gateway.store.outbox import event_place
-from gateway.store.resources import version_place
-from gateway.store.schema import messages, outbox, resource_versions
+from gateway.store.pages import page_place
+from gateway.store.schema import messages, outbox, pages
 
 _ROWS: Final = 500
 _BYTES: Final = 8 * 1024 * 1024
@@ -64,7 +64,7 @@ class Sealed:
 
 SEALED: Final = (
     Sealed(messages, ("raw", "acknowledgment"), lambda row, name: row_place(row.id, row.digest, row.received_at, name)),
-    Sealed(resource_versions, ("body", "own"), lambda row, name: version_place(row.type, row.id, row.version, name)),
+    Sealed(pages, ("body",), lambda row, _: page_place(row.page)),
     Sealed(outbox, ("body",), lambda row, _: event_place(row.recipient, row.message_id)),
 )
 _SEALED: Final = {sealed.table.name: sealed for sealed in SEALED}

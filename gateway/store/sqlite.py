@@ -10,17 +10,18 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
-from sqlalchemy.dialects.sqlite import dialect, insert
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import QueuePool
 
 from gateway.errors import StoreUnavailable
-from gateway.store.backend import Insert, VersionRow
+from gateway.store.backend import Insert
 from gateway.store.faults import translate_errors
 from gateway.store.gate import WriterGate
-from gateway.store.schema import messages, resource_versions
-from gateway.store.types import microseconds, packed
+from gateway.store.page_tables import PageTables
+from gateway.store.schema import messages
+from gateway.store.sqlite_pages import SqlitePages
 
 _PRAGMAS: Final = (
     "PRAGMA busy_timeout = 10000",
@@ -32,8 +33,6 @@ _PRAGMAS: Final = (
 _FIRST: Final = ("PRAGMA journal_mode = WAL", "PRAGMA wal_autocheckpoint = 4000")
 _READERS: Final = 8
 
-_INSERT_VERSIONS = str(resource_versions.insert().compile(dialect=dialect(paramstyle="qmark")))
-_LAST_CHANGE = select(func.coalesce(func.max(resource_versions.c.change), 0))
 _LAST_MESSAGE = text(
     "SELECT max((SELECT coalesce(max(id), 0) FROM messages),"
     " coalesce((SELECT seq FROM sqlite_sequence WHERE name = :name), 0))"
@@ -85,6 +84,7 @@ class SqliteBackend:
         if read_only and not path.exists():
             raise StoreUnavailable(f"{path}: there is no database yet; `gateway serve` makes it")
         self._gate = WriterGate()
+        self.pages: PageTables = SqlitePages()
         self._last_message: int | None = None  # nobody else counts on: the file is this process's
         self.reader = _engine(url, _READERS, read_only=True)
         self.writer = self.reader if read_only else _engine(url, 1, read_only=False)
@@ -109,27 +109,12 @@ class SqliteBackend:
         self._last_message += count
         return range(first, first + count)
 
-    def number_changes(self, connection: Connection, count: int) -> Sequence[int]:
-        """Return the numbers after the last: versions are never deleted and there is one writer."""
-        last = connection.execute(_LAST_CHANGE).scalar_one()
-        return range(last + 1, last + 1 + count)
-
-    def insert_versions(self, connection: Connection, rows: Sequence[VersionRow]) -> None:
-        """Insert rows of ``resource_versions``."""
-        connection.exec_driver_sql(_INSERT_VERSIONS, [_version(row) for row in rows])
-
     def close(self) -> None:
         """Close every connection and give the file back."""
         self.reader.dispose()
         self.writer.dispose()
         if self._owned:
             self._owned.close()
-
-
-def _version(row: VersionRow) -> tuple[Any, ...]:
-    change, id, version, type, patient, message, stored_at, code, date, *rest = row
-    when = None if date is None else microseconds(date)
-    return (change, packed(id), version, type, packed(patient), message, microseconds(stored_at), code, when, *rest)
 
 
 def _own(path: Path) -> OwnedFile:

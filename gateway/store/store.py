@@ -97,7 +97,7 @@ class SqlStore:
     def upgrade(self) -> None:
         """Bring the schema up to this program's version, and note by what the keys are recognised again."""
         with self._backend.turn(), pool_errors(), self._backend.writer.begin() as connection:
-            migrate.upgrade(connection)
+            migrate.upgrade(connection, self._keys)
             migrate.note_keys(connection, self._keys)
 
     def take_keys(self, keys: Keys) -> None:

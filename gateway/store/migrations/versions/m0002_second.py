@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
+from alembic import context, op
 
-from gateway.store.types import Key, Line, Moment
+from gateway.store.migrations.repack import repack
+from gateway.store.types import Id, Key, Line, Moment
 
 revision = "0002"
 down_revision = "0001"
@@ -14,10 +15,14 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add what is new; rows written before stay readable as they are."""
+    """Add what is new; move the versions written before into pages."""
     op.add_column("attempts", sa.Column("grounds", Line(), server_default="", nullable=False))
     _seals()
     _leases()
+    _pages()
+    repack(op.get_bind(), context.config.attributes["cipher"])
+    op.drop_table("resource_versions")
+    op.drop_table("written")
 
 
 def _seals() -> None:
@@ -43,3 +48,46 @@ def _leases() -> None:
         sa.Column("lease_until", Moment(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="leases_pkey"),
     )
+
+
+def _pages() -> None:
+    number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    op.create_table(
+        "pages",
+        sa.Column("page", number, autoincrement=False, nullable=False),
+        sa.Column("first_change", sa.BigInteger(), nullable=False),
+        sa.Column("patient", Id(), nullable=False),
+        sa.Column("message", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("page", name="pages_pkey"),
+    )
+    op.create_index("pages_patient", "pages", ["patient", "page"])
+    op.create_index("pages_message", "pages", ["message"])
+    op.create_table(
+        "versions",
+        sa.Column("id", Id(), nullable=False),
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("change", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", "version", name="versions_pkey"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "typed",
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("patient", Id(), nullable=False),
+        sa.Column("change", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("page", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("type", "patient", "change", name="typed_pkey"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "amended",
+        sa.Column("change", number, autoincrement=False, nullable=False),
+        sa.Column("superseded", sa.Boolean(), nullable=False),
+        sa.Column("clocks", sa.Text()),
+        sa.PrimaryKeyConstraint("change", name="amended_pkey"),
+    )
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("ALTER SEQUENCE changes INCREMENT BY 4096")
+        # Encrypted bytes do not compress, and a page of an ordinary message is read best where its row is.
+        op.execute("ALTER TABLE pages ALTER COLUMN body SET STORAGE EXTERNAL, SET (toast_tuple_target = 8160)")

@@ -1,0 +1,119 @@
+"""The tables behind the versions in SQLite: no round trips to save, so each question is asked plainly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Final
+
+from sqlalchemy import Connection
+
+from gateway.store.backend import chunks
+from gateway.store.page_tables import PageRange, Read, TypedRow, VersionRow, holding, reading, rows
+from gateway.store.pages import PageRow
+from gateway.store.types import packed
+
+_AMENDED: Final = "json_group_array(json_array(a.change, a.superseded, a.clocks))"
+_LAST: Final = "SELECT coalesce(max(page), 0) FROM pages"
+_INSERT_PAGES: Final = "INSERT INTO pages (page, first_change, patient, message, body) VALUES (?, ?, ?, ?, ?)"
+_INSERT_VERSIONS: Final = "INSERT INTO versions (id, version, change) VALUES (?, ?, ?)"
+_INSERT_TYPED: Final = "INSERT INTO typed (type, patient, change, page) VALUES (?, ?, ?, ?)"
+_SUPERSEDE: Final = (
+    "INSERT INTO amended (change, superseded) SELECT v.change, 1 FROM versions v WHERE v.id = ? AND v.version = ? - 1"
+    " ON CONFLICT (change) DO UPDATE SET superseded = 1"
+)
+_SET_CLOCKS: Final = (
+    "INSERT INTO amended (change, superseded, clocks) VALUES (?, 0, ?)"
+    " ON CONFLICT (change) DO UPDATE SET clocks = excluded.clocks"
+)
+_RESOURCE: Final = reading(_AMENDED, holding("SELECT v.change FROM versions v WHERE v.id = ?"))
+_MESSAGE: Final = reading(_AMENDED, "p.message = ? ORDER BY p.page")
+_RANGE: Final = reading(_AMENDED, "p.patient = ? AND p.page > ? AND p.first_change <= ? ORDER BY p.page LIMIT ?")
+_NEWEST: Final = "NOT EXISTS (SELECT 1 FROM amended o WHERE o.change = t.change AND o.superseded)"
+
+
+class SqlitePages:
+    """Pages and versions in SQLite."""
+
+    def number(self, connection: Connection, count: int) -> int:
+        """Return the number after the last: versions are never deleted and there is one writer."""
+        last: int = connection.exec_driver_sql(_LAST).scalar_one()
+        return last + 1
+
+    def insert(self, connection: Connection, pages: Sequence[PageRow], versions: Sequence[VersionRow]) -> None:
+        """Insert rows. Raises ``VersionConflict`` when a version exists already."""
+        kept = [(page, first, packed(patient), message, body) for page, first, patient, message, body in pages]
+        connection.exec_driver_sql(_INSERT_PAGES, kept)
+        placed = [(packed(id), version, change) for id, version, change in versions]
+        connection.exec_driver_sql(_INSERT_VERSIONS, placed)
+
+    def insert_typed(self, connection: Connection, rows: Sequence[TypedRow]) -> None:
+        """Insert rows of ``typed``."""
+        placed = [(type, packed(patient), change, page) for type, patient, change, page in rows]
+        connection.exec_driver_sql(_INSERT_TYPED, placed)
+
+    def supersede(self, connection: Connection, newer: Sequence[VersionRow]) -> None:
+        """Note of the version before each of these that it is no longer the newest."""
+        connection.exec_driver_sql(_SUPERSEDE, [(packed(id), version) for id, version, _ in newer])
+
+    def set_clocks(self, connection: Connection, clocks: Mapping[int, str]) -> None:
+        """Note other clocks of versions: change -> JSON."""
+        connection.exec_driver_sql(_SET_CLOCKS, list(clocks.items()))
+
+    def of_heads(self, connection: Connection, ids: Sequence[str]) -> Iterable[Read]:
+        """Return the pages that hold the newest version of each of these resources."""
+        found: dict[int, Read] = {}
+        for some in chunks(ids):
+            asked = _filled(some)
+            found.update((row[0], row) for row in rows(connection.exec_driver_sql(_heads(len(asked)), asked)))
+        return found.values()
+
+    def of_resource(self, connection: Connection, id: str) -> Iterable[Read]:
+        """Return the pages that hold a version of a resource."""
+        return rows(connection.exec_driver_sql(_RESOURCE, (packed(id),)))
+
+    def of_message(self, connection: Connection, message: int) -> Iterable[Read]:
+        """Return the pages a message wrote, ascending."""
+        return rows(connection.exec_driver_sql(_MESSAGE, (message,)))
+
+    def of_type(self, connection: Connection, types: Sequence[str], patients: Sequence[str] | None) -> Iterable[Read]:
+        """Return the pages with the newest version of each resource of these types, of these patients when given."""
+        if patients is None:
+            return rows(connection.exec_driver_sql(_typed(len(types), 0), tuple(types)))
+        found: dict[int, Read] = {}
+        for some in chunks(patients):
+            asked = _filled(some)
+            query = _typed(len(types), len(asked))
+            found.update((row[0], row) for row in rows(connection.exec_driver_sql(query, (*types, *asked))))
+        return found.values()
+
+    def of_ranges(self, connection: Connection, ranges: Sequence[PageRange]) -> list[list[Read]]:
+        """Return the pages of each range, ascending."""
+        return [
+            rows(connection.exec_driver_sql(_RANGE, (packed(patient), after, upto, most)))
+            for patient, after, upto, most in ranges
+        ]
+
+
+def _filled(ids: Sequence[str]) -> tuple[bytes, ...]:
+    """Return the ids as they stand in columns, the last repeated up to a power of two: few statements to prepare."""
+    found = [packed(id) for id in ids]
+    wanted = 1 << (len(found) - 1).bit_length()
+    return tuple(found + found[-1:] * (wanted - len(found)))
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
+
+
+@cache
+def _heads(ids: int) -> str:
+    among = f"v.id IN ({_marks(ids)})"
+    return reading(_AMENDED, holding(f"SELECT max(v.change) AS change FROM versions v WHERE {among} GROUP BY v.id"))  # noqa: S608
+
+
+@cache
+def _typed(types: int, patients: int) -> str:
+    of_patients = f" AND t.patient IN ({_marks(patients)})" if patients else ""
+    typed = f"SELECT t.page FROM typed t WHERE t.type IN ({_marks(types)}){of_patients} AND {_NEWEST}"  # noqa: S608
+    return reading(_AMENDED, f"p.page IN ({typed})")

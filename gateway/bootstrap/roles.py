@@ -23,7 +23,7 @@ from gateway.services.metrics import Metrics
 from gateway.services.plan import Planner, replan
 from gateway.services.prepare import StudyResources, prepare
 from gateway.services.receive import Intake
-from gateway.services.translate import again
+from gateway.services.write import again
 from gateway.settings import Settings
 
 log = structlog.get_logger()
@@ -206,7 +206,8 @@ class Gateway:
 
         wanted = self.settings.gateway.translate
         factory = translator_factory(self.settings, self.keys)
-        pool = ProcessTranslators(factory, wanted.workers) if wanted.workers else InlineTranslator(factory)
+        workers = max(1, (os.cpu_count() or 1) - 1) if wanted.workers is None else wanted.workers
+        pool = ProcessTranslators(factory, workers) if workers else InlineTranslator(factory)
         translate = Translate(
             self.store,
             pool,
@@ -214,7 +215,7 @@ class Gateway:
             sites=list(self.settings.sites),
             clock=utc_now,
             owner=self.owner,
-            limits=Limits(wanted.batch, wanted.lanes, timedelta(seconds=wanted.lease_seconds)),
+            limits=Limits(wanted.batch, wanted.lanes, timedelta(seconds=wanted.lease_seconds), self._write_aim),
             on_settled=self._settled,
         )
         self._parts.append(Closing(pool.close))
@@ -223,6 +224,11 @@ class Gateway:
             self.broker.consume("translate", lambda body: translate.wake(body, stop), stop)
 
         self._parts.append(Loop("translate", work))
+
+    @property
+    def _write_aim(self) -> timedelta:
+        """How long writing a batch is to take: embedded, a message that comes in waits for it."""
+        return timedelta(seconds=0.02 if self.settings.database_url.startswith("sqlite") else 0.2)
 
     def _settled(self, settled: Sequence[tuple[str, Became]]) -> None:
         """After a commit: deliveries may be due, and a sender may wait for its application acknowledgment."""

@@ -6,11 +6,11 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from datetime import datetime
 from multiprocessing import get_context, parent_process
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -28,20 +28,38 @@ Work = tuple[bytes, str, datetime]
 
 _translator: list[Translator] = []
 
+_LOOK_UP_SECONDS: Final = 1.0
+
 _TRIES_ALONE: Final = 2
 """Tries of one message alone: the first process may have been killed for another reason."""
 
 
+class Begun(Protocol):
+    """Messages that are being translated."""
+
+    def result(self, meanwhile: Callable[[], None]) -> list[Translation]:
+        """Return one translation per message, in the same order; call ``meanwhile`` now and then until they are there.
+
+        What ``meanwhile`` raises ends the waiting.
+        """
+
+    def cancel(self) -> None:
+        """Do not begin what is not begun yet: nobody will ask for the result."""
+
+
 class InlineTranslator:
-    """Translates in the calling thread: for one-off commands and very small installations."""
+    """Translates in the calling thread: a process that does nothing else, one-off commands, small installations."""
+
+    ahead = False
+    """Nothing is translated beside the caller."""
 
     def __init__(self, factory: TranslatorFactory) -> None:
         self._factory = factory
         self._translator = factory({})
 
-    def translate(self, messages: Sequence[Message]) -> list[Translation]:
-        """Return one translation per message, in the same order."""
-        return [translate_one(self._translator, _work(message)) for message in messages]
+    def begin(self, messages: Sequence[Message]) -> Begun:
+        """Translate these messages when the result is asked for."""
+        return _Inline(self._translator, messages)
 
     def renew(self, codes: Codes) -> None:
         """Translate with these code maps (site -> rows) from now on."""
@@ -61,23 +79,20 @@ class ProcessTranslators:
     worker stays alive even without a message.
     """
 
+    ahead = True
+    """The caller may begin the next messages before it has asked for these."""
+
     def __init__(self, factory: TranslatorFactory, workers: int) -> None:
         self._factory = factory
         self._workers = workers
         self._codes: Codes = {}
         self._pool = self._start()
 
-    def translate(self, messages: Sequence[Message]) -> list[Translation]:
-        """Return one translation per message, in the same order."""
+    def begin(self, messages: Sequence[Message]) -> Begun:
+        """Begin to translate these messages, a few at a time in each process."""
         size = max(1, -(-len(messages) // (self._workers * 2)))
         chunks = [messages[start : start + size] for start in range(0, len(messages), size)]
-        try:
-            futures = [self._submit(chunk) for chunk in chunks]
-            return [translation for future in futures for translation in future.result()]
-        except BrokenProcessPool:
-            log.warning("a translating process died; its messages are tried one by one", messages=len(messages))
-            self._restart()
-            return [self._alone(message) for message in messages]
+        return _InProcesses(self, messages, [self._submit(chunk) for chunk in chunks])
 
     def renew(self, codes: Codes) -> None:
         """Translate with these code maps (site -> rows) from now on."""
@@ -88,7 +103,8 @@ class ProcessTranslators:
         """End the worker processes."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _alone(self, message: Message) -> Translation:
+    def alone(self, message: Message) -> Translation:
+        """Translate one message that may have killed its process."""
         for _ in range(_TRIES_ALONE):
             try:
                 return self._submit([message]).result()[0]
@@ -99,7 +115,11 @@ class ProcessTranslators:
         return Translation(failure=Failure("message", "the translating process died on this message"))
 
     def _submit(self, messages: Sequence[Message]) -> Future[list[Translation]]:
-        return self._pool.submit(_translate_chunk, [_work(message) for message in messages])
+        try:
+            return self._pool.submit(_translate_chunk, [_work(message) for message in messages])
+        except BrokenProcessPool:
+            self._restart()  # it died while it had nothing to do
+            return self._pool.submit(_translate_chunk, [_work(message) for message in messages])
 
     def _start(self) -> ProcessPoolExecutor:
         context = get_context("spawn")
@@ -108,6 +128,55 @@ class ProcessTranslators:
     def _restart(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._pool = self._start()
+
+
+class _Inline:
+    """Messages that this thread translates when they are asked for."""
+
+    def __init__(self, translator: Translator, messages: Sequence[Message]) -> None:
+        self._translator = translator
+        self._messages = messages
+
+    def result(self, meanwhile: Callable[[], None]) -> list[Translation]:
+        """Translate, and call ``meanwhile`` before each message."""
+        translations = []
+        for message in self._messages:
+            meanwhile()
+            translations.append(translate_one(self._translator, _work(message)))
+        return translations
+
+    def cancel(self) -> None:
+        """Nothing was begun."""
+
+
+class _InProcesses:
+    """Messages that worker processes translate."""
+
+    def __init__(
+        self, pool: ProcessTranslators, messages: Sequence[Message], futures: Sequence[Future[list[Translation]]]
+    ) -> None:
+        self._pool = pool
+        self._messages = messages
+        self._futures = futures
+
+    def result(self, meanwhile: Callable[[], None]) -> list[Translation]:
+        """Wait for the processes, and call ``meanwhile`` every second."""
+        while wait(self._futures, timeout=_LOOK_UP_SECONDS).not_done:
+            meanwhile()
+        try:
+            return [translation for future in self._futures for translation in future.result()]
+        except BrokenProcessPool:
+            log.warning("a translating process died; its messages are tried one by one", messages=len(self._messages))
+        translations = []
+        for message in self._messages:
+            meanwhile()
+            translations.append(self._pool.alone(message))
+        return translations
+
+    def cancel(self) -> None:
+        """Do not begin what is not begun yet."""
+        for future in self._futures:
+            future.cancel()
 
 
 def translate_one(translator: Translator, work: Work) -> Translation:

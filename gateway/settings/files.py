@@ -62,8 +62,10 @@ class ProbesTable(FileModel):
 class TranslateTable(FileModel):
     """``[translate]``: how messages are turned into FHIR."""
 
-    workers: int = Field(1, ge=0, le=64, description="worker processes; 0 translates in the role's own process")
-    batch: int = Field(64, ge=1, le=1000, description="messages per transaction at most")
+    workers: int | None = Field(
+        None, ge=0, le=64, description="worker processes; not set: one core is left for writing; 0: in the role's own"
+    )
+    batch: int = Field(256, ge=1, le=1000, description="messages per transaction at most")
     lease_seconds: float = Field(30.0, gt=0, description="how long a lane stays with a worker that stopped answering")
     lanes: int = Field(16, ge=1, le=64, description="lanes one worker claims at a time")
 

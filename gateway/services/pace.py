@@ -1,0 +1,40 @@
+"""How many messages to write in one transaction: many at a time cost less each, few at a time keep others waiting less.
+
+Embedded, whoever wants to store a message waits for the transaction before it; on a server nobody does, but the locks
+of its patients are held for as long.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+_WEIGHT: Final = 0.25
+"""How much the newest transaction counts in the average."""
+
+
+class Pace:
+    """The size of the next batch: ``most`` at most, and about as many as are written within ``aim``.
+
+    >>> pace = Pace(256, timedelta(milliseconds=100))
+    >>> pace.size
+    256
+    >>> pace.took(100, 0.4)
+    >>> pace.size
+    25
+    """
+
+    def __init__(self, most: int, aim: timedelta) -> None:
+        self._most = most
+        self._aim = aim.total_seconds()
+        self._each = 0.0
+
+    @property
+    def size(self) -> int:
+        """How many messages to take."""
+        return self._most if not self._each else max(1, min(self._most, round(self._aim / self._each)))
+
+    def took(self, messages: int, seconds: float) -> None:
+        """Note how long a transaction took."""
+        each = seconds / messages
+        self._each += (each - self._each) * (_WEIGHT if self._each else 1)

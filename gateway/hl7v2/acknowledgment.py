@@ -90,9 +90,8 @@ def acknowledge(
     sender, codec, acknowledged = _sender_of(message if message is not None else glance(raw_head))
     before, after = _header(sender, application, facility)
     sep = sender.delimiters.field
-    answer = (
-        f"{before}{_time_stamp(now, sender.version)}{after[0]}{control_id}{after[1]}MSA{sep}{code}{sep}{acknowledged}"
-    )
+    sent_at = _time_stamp(now.replace(microsecond=0), sender.version)
+    answer = f"{before}{sent_at}{after[0]}{control_id}{after[1]}MSA{sep}{code}{sep}{acknowledged}"
     if text:
         answer += sep + escape(text, sender.delimiters)
     answer += "\r"
@@ -162,7 +161,9 @@ def _message_type(sender: _Sender) -> str:
     return sender.delimiters.component.join(parts)
 
 
+@lru_cache(maxsize=16)
 def _time_stamp(now: datetime, version: str) -> str:
+    """Return MSH-7; kept for the messages of the same second."""
     return now.strftime("%Y%m%d%H%M%S" if version == "2.1" else "%Y%m%d%H%M%S%z")
 
 

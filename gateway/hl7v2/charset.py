@@ -104,6 +104,8 @@ def decode(raw: bytes, *, default: str = "ASCII", windows_1252: bool = False, tr
 
 def wide_codec(raw: bytes) -> str:
     """Return the codec of UTF-16 or UTF-32 text, told by its byte order mark or header; else ``""``."""
+    if raw.startswith(b"MSH"):
+        return ""
     for sign, codec in _WIDE_SIGNS:
         if raw.startswith(sign):
             return codec

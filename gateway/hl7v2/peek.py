@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.errors import Place, Unreadable
 from gateway.hl7v2.charset import wide_codec
@@ -16,31 +16,30 @@ _PID = re.compile(rb"[\r\n]PID(?=[^A-Za-z0-9\s])")
 _FIELDS = 19
 
 
-@dataclass(frozen=True, slots=True)
-class Peek:
+class Peek(NamedTuple):
     """What the listener needs of a header, as sent (escapes kept); ``""`` for what is not there.
 
     ``patient`` and ``authority`` are CX.1 and CX.4 of the first repetition of the first PID-3 (PID-2 where that is
     empty); ``head`` is the MSH segment; ``codec`` gives back its bytes.
     """
 
-    head: bytes = b""
     codec: str = "utf-8"
     delimiters: Delimiters = DEFAULT
     sending_application: str = ""
     sending_facility: str = ""
     receiving_application: str = ""
     receiving_facility: str = ""
-    sent_at: str = ""
     message_type: str = ""
     trigger_event: str = ""
     structure: str = ""
-    control_id: str = ""
     processing_id: str = ""
     version: str = ""
     accept_acknowledgment: str = ""
     application_acknowledgment: str = ""
     charset: str = ""
+    head: bytes = b""
+    sent_at: str = ""
+    control_id: str = ""
     patient: str = ""
     authority: str = ""
 
@@ -91,7 +90,7 @@ def content_digest(raw: bytes) -> bytes:
 
     A resend with a new time has the digest of the first; anything else that differs gives another.
     """
-    data = raw.strip(_AROUND) if not wide_codec(raw) else narrow(raw)
+    data = narrow(raw)
     separator = data[3:4]
     if not data.startswith(b"MSH") or not separator:
         return hashlib.sha256(data).digest()
@@ -105,8 +104,7 @@ def content_digest(raw: bytes) -> bytes:
 
 def narrow(raw: bytes) -> bytes:
     """Return the bytes without framing and blanks around them, UTF-16 and UTF-32 turned into UTF-8."""
-    codec = wide_codec(raw)
-    if codec:
+    if codec := wide_codec(raw):
         raw = raw.decode(codec, "replace").encode()
     return raw.strip(_AROUND)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -30,7 +31,7 @@ class Incoming:
 
     ``digest`` is SHA-256 over the content without MSH-7 (so that a resend with a new time is a repeat).
     ``acknowledgment`` is what will be answered if the message is new; ``positive`` says whether it is AA/CA.
-    ``conflict_acknowledgment`` is what will be answered if MSH-10 was seen with other content.
+    ``answer_conflict`` writes what will be answered if MSH-10 was seen with other content.
     ``lane`` is 0 to 63, a stable hash of the patient identifier.
     """
 
@@ -45,7 +46,7 @@ class Incoming:
     state: MessageState
     acknowledgment: bytes
     positive: bool
-    conflict_acknowledgment: bytes = b""
+    answer_conflict: Callable[[], bytes] = bytes
     repeat_window_days: int = 30
     reason: str = ""
 

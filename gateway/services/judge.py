@@ -24,6 +24,7 @@ from gateway.model.message import Incoming, MessageState
 from gateway.model.site import Feed
 from gateway.ports import Clock
 
+DUPLICATE: Final = MessageError("MSH-10 was used before for other content", Place("MSH", 1, 10), "205")
 HEAD: Final = 64 * 1024
 """How much is kept of what is larger than its feed takes."""
 
@@ -45,14 +46,28 @@ class Mode:
         """Whether what becomes of the message after it was stored can change what is answered."""
         return self.original or self.application not in ("", "NE")
 
+    def negative(self, code: str) -> str:
+        """Return the code of the negative answer that is due, of the accept kind or else of the application kind.
+
+        ``code`` is the one of the original mode; ``""``: none is due.
+
+        >>> Mode().negative("AE"), Mode("AL", "NE").negative("AE"), Mode("NE", "AL").negative("AE")
+        ('AE', 'CE', 'AE')
+        """
+        if self.original:
+            return code
+        if due(self.accept, positive=False):
+            return "C" + code[1]
+        return code if due(self.application, positive=False) else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What is to be stored and answered.
 
-    ``incoming.acknowledgment`` is the first answer (empty: none is due), ``code`` its code and ``conflict_code`` that
-    of ``incoming.conflict_acknowledgment``; ``application`` is the application acknowledgment that follows at once
-    (empty: none). With ``waits`` the translation decides about it; in the original mode the first answer waits, too.
+    ``incoming.acknowledgment`` is the first answer (empty: none is due) and ``code`` its code; ``application`` is the
+    application acknowledgment that follows at once (empty: none). With ``waits`` the translation decides about it; in
+    the original mode the first answer waits, too.
     """
 
     feed: Feed
@@ -60,7 +75,6 @@ class Verdict:
     mode: Mode
     incoming: Incoming
     code: str
-    conflict_code: str = ""
     application: bytes = b""
     waits: bool = False
 
@@ -111,8 +125,8 @@ class Judge:
         verdict = self._refuse(case, "AR", [Unreadable(reason)], MessageState.QUARANTINED)
         if answered:
             return verdict
-        silent = replace(verdict.incoming, acknowledgment=b"", conflict_acknowledgment=b"")
-        return replace(verdict, incoming=silent, code="", conflict_code="")
+        silent = replace(verdict.incoming, acknowledgment=b"", answer_conflict=bytes)
+        return replace(verdict, incoming=silent, code="")
 
     def settle(self, verdict: Verdict, error: MessageError | None) -> tuple[bytes, str]:
         """Return the application acknowledgment of a translated (None) or failed message and its code, if it is due."""
@@ -137,7 +151,7 @@ class Judge:
         """Return the case of what cannot be read; over MLLP it is never answered in UTF-16."""
         head = glance(raw)
         if feed.kind == "mllp" and wide_codec(raw):
-            head = replace(head, codec="utf-8", charset="")
+            head = head._replace(codec="utf-8", charset="")
         return self._case(feed, raw, head)
 
     def _not_taken(self, feed: Feed, head: Peek) -> NotTaken | None:
@@ -160,20 +174,20 @@ class Judge:
         waits = case.feed.acknowledge == "translated" and state is MessageState.STORED and case.mode.may_ask_later
         answers = self._positive(case, application=not waits)
         (first, code), then = answers[0], answers[1][0]
-        duplicate = MessageError("MSH-10 was used before for other content", Place("MSH", 1, 10), "205")
-        conflict, conflict_code = self._negative(case, "AE", [duplicate])
-        incoming = self._incoming(case, state, first, conflict)
-        return Verdict(case.feed, case.head, case.mode, incoming, code, conflict_code, then, waits)
+        incoming = self._incoming(case, state, first, lambda: self._negative(case, "AE", [DUPLICATE])[0])
+        return Verdict(case.feed, case.head, case.mode, incoming, code, then, waits)
 
     def _refuse(
         self, case: _Case, code: str, errors: Sequence[MessageError], state: MessageState = MessageState.REFUSED
     ) -> Verdict:
         answer, sent = self._negative(case, code, errors)
         reason = "; ".join(str(error) for error in errors[:5])
-        incoming = self._incoming(case, state, answer, answer, reason)
-        return Verdict(case.feed, case.head, case.mode, incoming, sent, sent)
+        incoming = self._incoming(case, state, answer, lambda: answer, reason)
+        return Verdict(case.feed, case.head, case.mode, incoming, sent)
 
-    def _incoming(self, case: _Case, state: MessageState, answer: bytes, conflict: bytes, reason: str = "") -> Incoming:
+    def _incoming(
+        self, case: _Case, state: MessageState, answer: bytes, conflict: Callable[[], bytes], reason: str = ""
+    ) -> Incoming:
         return Incoming(
             feed=case.feed.id,
             site=case.feed.site,
@@ -186,7 +200,7 @@ class Judge:
             state=state,
             acknowledgment=answer,
             positive=not reason,
-            conflict_acknowledgment=conflict,
+            answer_conflict=conflict,
             repeat_window_days=case.feed.repeat_window_days,
             reason=reason,
         )
@@ -203,13 +217,9 @@ class Judge:
         return [*answers, (b"", ""), (b"", "")][:2]
 
     def _negative(self, case: _Case, code: str, errors: Sequence[MessageError]) -> tuple[bytes, str]:
-        """Return the negative answer that is due and its code: of the accept kind, else of the application kind."""
-        if not case.mode.original:
-            if due(case.mode.accept, positive=False):
-                code = "C" + code[1]
-            elif not due(case.mode.application, positive=False):
-                return b"", ""
-        return self._write(case, code, errors), code
+        """Return the negative answer that is due and its code; ``(b"", "")`` where none is."""
+        due_code = case.mode.negative(code)
+        return (self._write(case, due_code, errors) if due_code else b""), due_code
 
     def _write(self, case: _Case, code: str, errors: Sequence[MessageError]) -> bytes:
         return acknowledge(

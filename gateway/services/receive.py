@@ -25,7 +25,7 @@ from gateway.model.message import Intake as Came
 from gateway.model.message import Message, MessageState, Stored
 from gateway.model.site import Feed
 from gateway.ports import Clock, Store
-from gateway.services.judge import Judge, Verdict
+from gateway.services.judge import DUPLICATE, Judge, Verdict
 from gateway.services.metrics import Metrics
 from gateway.services.settlement import Settlements, place_of
 
@@ -226,7 +226,7 @@ class Intake:
         elif not verdict.incoming.positive:
             return self._negative(verdict, stored, verdict.code, verdict.incoming.reason)
         elif stored.intake is Came.CONFLICT:
-            return self._negative(verdict, stored, verdict.conflict_code, "MSH-10 was used before for other content")
+            return self._negative(verdict, stored, verdict.mode.negative("AE"), DUPLICATE.what)
         if not verdict.waits:
             return Answer(_some(stored.acknowledgment, verdict.application), verdict.code, stored.id, accepted=True)
         self._settlements.watch(

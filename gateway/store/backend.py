@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, Table
 
+from gateway.store.arrivals import Arrivals
 from gateway.store.cipher import Cipher
 from gateway.store.page_tables import PageTables
 
@@ -33,6 +34,10 @@ class Backend(Protocol):
         """Wait for the turn to write; urgent ones go first."""
 
     @property
+    def arrivals(self) -> Arrivals:
+        """The table behind the front door."""
+
+    @property
     def pages(self) -> PageTables:
         """The tables behind the resource versions."""
 
@@ -42,9 +47,6 @@ class Backend(Protocol):
 
     def lock(self, connection: Connection, keys: Sequence[int]) -> None:
         """Lock 64-bit keys, ascending, until the transaction ends."""
-
-    def number_messages(self, connection: Connection, count: int, keys: Sequence[int]) -> Sequence[int]:
-        """Lock these keys, then return ascending message ids."""
 
     def close(self) -> None:
         """Let go of everything."""
@@ -77,6 +79,11 @@ def chunks(items: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
     """Yield items in runs short enough for one IN list."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def driver(connection: Connection) -> Any:
+    """Return the driver's own connection, for what happens so often that the toolkit's part in it counts."""
+    return connection.connection.driver_connection
 
 
 @contextmanager

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from typing import Any
 
 from sqlalchemy import bindparam, select
 
 from gateway.model.message import Incoming, Intake, MessageState, Stored
 from gateway.ports import Hold
+from gateway.store.arrivals import ArrivalRow
 from gateway.store.backend import Unit
 from gateway.store.messages import row_place
 from gateway.store.schema import messages
@@ -19,12 +19,6 @@ from gateway.store.types import short, storable
 from gateway.store.worklist import SqlWorkList
 
 _M = messages.c
-_INSERT = messages.insert()
-_POSITIVE = select(_M.id, _M.feed, _M.control_id, _M.received_at, _M.digest, _M.acknowledgment).where(_M.positive)
-_SEEN_ONE = _POSITIVE.where(_M.control_id == bindparam("control_id_"), _M.feed == bindparam("feed_"))
-_SEEN = _POSITIVE.where(
-    _M.control_id.in_(bindparam("control_ids", expanding=True)), _M.feed.in_(bindparam("feeds", expanding=True))
-)
 _SAME_CONFLICT = (
     select(_M.id)
     .where(
@@ -39,15 +33,19 @@ _SAME_CONFLICT = (
     .limit(1)
 )
 
+_Key = tuple[str, str]
+"""Feed and control id, as they are stored."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class _Seen:
-    """A positively answered message with the same feed and MSH-10."""
+    """A positively answered message with the same feed and MSH-10; ``sealed``: its answer, when another batch's."""
 
     id: int
     digest: bytes
     received_at: datetime
-    acknowledgment: bytes
+    acknowledgment: bytes = b""
+    sealed: bytes = b""
 
 
 class _Intake:
@@ -56,86 +54,94 @@ class _Intake:
     def __init__(self, unit: Unit, batch: Sequence[Incoming]) -> None:
         self._unit = unit
         self._batch = batch
-        self._digests = [unit.cipher.hash_bytes("message", one.digest)[:16] for one in batch]
-        self._seen: dict[tuple[str, str], list[_Seen]] = {}
-        self._conflicts: dict[tuple[str, str, bytes], int] = {}
-        self._rows: list[dict[str, Any]] = []
+        self._keys = [_key(one) for one in batch]
+        self._seen: dict[_Key, list[_Seen]] = {}
+        self._conflicts: dict[tuple[_Key, bytes], int] = {}
+        self._holds: list[Hold] = []
+        self._rows: list[ArrivalRow] = []
 
     def run(self) -> list[Stored]:
         """Store what is new and say what to answer each."""
-        keys = [_lock_key(one) for one in self._batch if one.control_id]
-        numbers = iter(self._unit.backend.number_messages(self._unit.connection, len(self._batch), keys))
-        self._look_back()
-        answers = [self._answer(one, digest, numbers) for one, digest in zip(self._batch, self._digests, strict=True)]
+        numbers = self._admit()
+        answers = [self._answer(one, key, numbers) for one, key in zip(self._batch, self._keys, strict=True)]
         if self._rows:
-            self._unit.connection.execute(_INSERT, self._rows)
-        self._hold_conflicts(answers)
+            self._unit.backend.arrivals.insert(self._unit.connection, self._rows)
+        for hold in self._holds:
+            SqlWorkList(self._unit).open_hold(hold)
         return answers
 
-    def _look_back(self) -> None:
-        for row in self._seen_before([one for one in self._batch if one.control_id]):
-            place = row_place(row.id, row.digest, row.received_at, "acknowledgment")
-            opened = self._unit.cipher.open(row.acknowledgment, place)
-            seen = _Seen(row.id, row.digest, row.received_at, opened)
-            self._seen.setdefault((row.feed, row.control_id), []).append(seen)
+    def _admit(self) -> Iterator[int]:
+        """Lock out whoever stores the same, draw ids and look back at what was stored before."""
+        named: dict[str, list[str]] = {}
+        for feed, control_id in {key for key in self._keys if key[1]}:
+            named.setdefault(feed, []).append(control_id)
+        locks = [_lock_key(feed, control_id) for feed, control_ids in named.items() for control_id in control_ids]
+        numbers, seen = self._unit.backend.arrivals.admit(self._unit.connection, len(self._batch), locks, named)
+        for id, feed, control_id, received_at, digest, sealed in seen:
+            found = _Seen(id, bytes(digest), received_at, sealed=sealed)
+            self._seen.setdefault((feed, control_id), []).append(found)
+        return iter(numbers)
 
-    def _seen_before(self, named: Sequence[Incoming]) -> Iterable[Any]:
-        if not named:
-            return ()
-        if len(named) == 1:
-            asked: dict[str, Any] = {"control_id_": named[0].control_id, "feed_": named[0].feed}
-            return self._unit.connection.execute(_SEEN_ONE, asked)
-        asked = {"control_ids": list({one.control_id for one in named}), "feeds": list({one.feed for one in named})}
-        return self._unit.connection.execute(_SEEN, asked)
-
-    def _answer(self, one: Incoming, digest: bytes, numbers: Any) -> Stored:
-        key = _key(one)
-        since = one.received_at - timedelta(days=one.repeat_window_days)
-        earlier = [seen for seen in self._seen.get(key, ()) if seen.received_at >= since] if one.control_id else []
-        for seen in earlier:
-            if seen.digest == digest:
-                return Stored(seen.id, Intake.REPEAT, seen.acknowledgment)
-        if earlier:
-            return self._conflict(one, digest, since, numbers)
-        id = self._store(one, digest, next(numbers))
+    def _answer(self, one: Incoming, key: _Key, numbers: Iterator[int]) -> Stored:
+        digest = self._unit.cipher.hash_bytes("message", one.digest)[:16]
+        if key[1] and (known := self._seen.get(key)):
+            since = one.received_at - timedelta(days=one.repeat_window_days)
+            earlier = [seen for seen in known if seen.received_at >= since]
+            for seen in earlier:
+                if seen.digest == digest:
+                    return Stored(seen.id, Intake.REPEAT, self._answered(seen))
+            if earlier:
+                return self._conflict(one, key, digest, since, numbers)
+        id = self._store(one, key, digest, next(numbers))
         if one.positive:
             self._seen.setdefault(key, []).append(_Seen(id, digest, one.received_at, one.acknowledgment))
         return Stored(id, Intake.NEW, one.acknowledgment)
 
-    def _conflict(self, one: Incoming, digest: bytes, since: datetime, numbers: Any) -> Stored:
-        known = (*_key(one), digest)
-        if known not in self._conflicts:
+    def _answered(self, seen: _Seen) -> bytes:
+        if not seen.sealed:
+            return seen.acknowledgment
+        place = row_place(seen.id, seen.digest, seen.received_at, "acknowledgment")
+        return self._unit.cipher.open(seen.sealed, place)
+
+    def _conflict(self, one: Incoming, key: _Key, digest: bytes, since: datetime, numbers: Iterator[int]) -> Stored:
+        answer = one.answer_conflict()
+        if (key, digest) not in self._conflicts:
             values = {"control_id_": one.control_id, "feed_": one.feed, "digest_": digest, "since_": since}
             found = self._unit.connection.execute(_SAME_CONFLICT, values).scalar()
-            self._conflicts[known] = found or self._store(_held(one), digest, next(numbers))
-        return Stored(self._conflicts[known], Intake.CONFLICT, one.conflict_acknowledgment)
+            self._conflicts[key, digest] = found or self._hold(one, key, digest, answer, next(numbers))
+        return Stored(self._conflicts[key, digest], Intake.CONFLICT, answer)
 
-    def _store(self, one: Incoming, digest: bytes, id: int) -> int:
-        row = {
-            "id": id,
-            "feed": one.feed,
-            "site": one.site,
-            "control_id": one.control_id,
-            "message_type": one.message_type,
-            "lane": one.lane,
-            "received_at": one.received_at,
-            "state": one.state.value,
-            "positive": one.positive,
-            "digest": digest,
-            "reason": one.reason,
-        }
+    def _hold(self, one: Incoming, key: _Key, digest: bytes, answer: bytes, id: int) -> int:
+        """Store a message whose MSH-10 was seen with other content, and have a person look at it."""
+        held = replace(
+            one,
+            state=MessageState.CONFLICT,
+            acknowledgment=answer,
+            positive=False,
+            reason="MSH-10 was received before with other content",
+        )
+        self._holds.append(Hold("conflict", held.reason, message=id, opened_at=one.received_at))
+        return self._store(held, key, digest, id)
+
+    def _store(self, one: Incoming, key: _Key, digest: bytes, id: int) -> int:
         seal = self._unit.cipher.seal
-        row["raw"] = seal(one.raw, row_place(id, digest, one.received_at, "raw"))
-        row["acknowledgment"] = seal(one.acknowledgment, row_place(id, digest, one.received_at, "acknowledgment"))
+        row = (
+            id,
+            key[0],
+            storable(one.site),
+            key[1],
+            storable(one.message_type),
+            one.lane,
+            one.received_at,
+            one.state.value,
+            one.positive,
+            digest,
+            seal(one.raw, row_place(id, digest, one.received_at, "raw")),
+            seal(one.acknowledgment, row_place(id, digest, one.received_at, "acknowledgment")),
+            storable(one.reason),
+        )
         self._rows.append(row)
         return id
-
-    def _hold_conflicts(self, answers: Sequence[Stored]) -> None:
-        conflicts = {answer.id for answer in answers if answer.intake is Intake.CONFLICT}
-        for row in self._rows:
-            if row["id"] in conflicts:
-                hold = Hold("conflict", row["reason"], message=row["id"], opened_at=row["received_at"])
-                SqlWorkList(self._unit).open_hold(hold)
 
 
 def receive(unit: Unit, batch: Sequence[Incoming]) -> list[Stored]:
@@ -147,22 +153,10 @@ def receive(unit: Unit, batch: Sequence[Incoming]) -> list[Stored]:
     return _Intake(unit, batch).run() if batch else []
 
 
-def _held(one: Incoming) -> Incoming:
-    """Return a message as it is stored when its MSH-10 was seen with other content."""
-    return replace(
-        one,
-        state=MessageState.CONFLICT,
-        acknowledgment=one.conflict_acknowledgment,
-        positive=False,
-        reason="MSH-10 was received before with other content",
-    )
-
-
-def _key(one: Incoming) -> tuple[str, str]:
+def _key(one: Incoming) -> _Key:
     return short(storable(one.feed)), short(storable(one.control_id))
 
 
-def _lock_key(one: Incoming) -> int:
-    feed, control_id = _key(one)
+def _lock_key(feed: str, control_id: str) -> int:
     name = f"message\x1f{feed}\x1f{control_id}".encode()
     return int.from_bytes(blake2b(name, digest_size=8).digest(), "big", signed=True)

@@ -12,19 +12,16 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DisconnectionError
 
+from gateway.store.arrivals import Arrivals
 from gateway.store.backend import Insert, no_turn
 from gateway.store.faults import translate_errors
 from gateway.store.page_tables import PageTables
+from gateway.store.postgres_arrivals import PostgresArrivals
 from gateway.store.postgres_pages import PostgresPages
 
 _CONNECTIONS: Final = 10
 _OVERFLOW: Final = 30
 _LOCK = text("SELECT count(pg_advisory_xact_lock(k)) FROM unnest(CAST(:keys AS bigint[])) AS k")
-_LOCK_AND_NUMBER = text(
-    "WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock(k) FROM unnest(CAST(:keys AS bigint[])) AS k),"
-    " waited AS MATERIALIZED (SELECT count(*) AS n FROM locked)"
-    " SELECT nextval('messages_id_seq') FROM waited, generate_series(1, CAST(:count AS int) + 0 * waited.n)"
-)
 
 
 class PostgresBackend:
@@ -33,6 +30,7 @@ class PostgresBackend:
     def __init__(self, url: URL) -> None:
         self.writer: Engine = _engine(url.set(drivername="postgresql+psycopg"))
         self.reader = self.writer
+        self.arrivals: Arrivals = PostgresArrivals()
         self.pages: PageTables = PostgresPages()
 
     def turn(self, *, urgent: bool = False) -> AbstractContextManager[None]:
@@ -47,11 +45,6 @@ class PostgresBackend:
     def lock(self, connection: Connection, keys: Sequence[int]) -> None:
         """Take advisory locks until the transaction ends, in one round trip, ascending so that none waits in a ring."""
         connection.execute(_LOCK, {"keys": sorted(set(keys))})
-
-    def number_messages(self, connection: Connection, count: int, keys: Sequence[int]) -> Sequence[int]:
-        """Take the advisory locks and draw ids, in one round trip; ids are drawn once the locks are held."""
-        found = connection.execute(_LOCK_AND_NUMBER, {"keys": sorted(set(keys)), "count": count})
-        return sorted(found.scalars())
 
     def close(self) -> None:
         """Close every connection."""

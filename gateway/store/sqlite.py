@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import QueuePool
 
 from gateway.errors import StoreUnavailable
-from gateway.store.backend import Insert
-from gateway.store.faults import translate_errors
+from gateway.store.arrivals import Arrivals
+from gateway.store.backend import Insert, driver
+from gateway.store.faults import translate, translate_errors
 from gateway.store.gate import WriterGate
 from gateway.store.page_tables import PageTables
-from gateway.store.schema import messages
+from gateway.store.sqlite_arrivals import SqliteArrivals
 from gateway.store.sqlite_pages import SqlitePages
 
 _PRAGMAS: Final = (
@@ -32,11 +34,6 @@ _PRAGMAS: Final = (
 )
 _FIRST: Final = ("PRAGMA journal_mode = WAL", "PRAGMA wal_autocheckpoint = 4000")
 _READERS: Final = 8
-
-_LAST_MESSAGE = text(
-    "SELECT max((SELECT coalesce(max(id), 0) FROM messages),"
-    " coalesce((SELECT seq FROM sqlite_sequence WHERE name = :name), 0))"
-)
 
 
 class OwnedFile:
@@ -84,8 +81,8 @@ class SqliteBackend:
         if read_only and not path.exists():
             raise StoreUnavailable(f"{path}: there is no database yet; `gateway serve` makes it")
         self._gate = WriterGate()
+        self.arrivals: Arrivals = SqliteArrivals()
         self.pages: PageTables = SqlitePages()
-        self._last_message: int | None = None  # nobody else counts on: the file is this process's
         self.reader = _engine(url, _READERS, read_only=True)
         self.writer = self.reader if read_only else _engine(url, 1, read_only=False)
 
@@ -100,14 +97,6 @@ class SqliteBackend:
 
     def lock(self, connection: Connection, keys: Sequence[int]) -> None:
         """Do nothing: the writer's turn is held already."""
-
-    def number_messages(self, connection: Connection, count: int, keys: Sequence[int]) -> Sequence[int]:
-        """Return ids above every one ever given, those of deleted rows included."""
-        if self._last_message is None:
-            self._last_message = connection.execute(_LAST_MESSAGE, {"name": messages.name}).scalar_one()
-        first = self._last_message + 1
-        self._last_message += count
-        return range(first, first + count)
 
     def close(self) -> None:
         """Close every connection and give the file back."""
@@ -144,7 +133,10 @@ def _engine(url: URL, connections: int, *, read_only: bool) -> Engine:
             connection.execute(pragma)
 
     def begun(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        try:  # past the toolkit, which takes longer over it than the database
+            driver(connection).execute("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise translate(error) from None
 
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)

@@ -162,7 +162,7 @@ def incoming(control_id: str = "M1", **changed: object) -> Incoming:
         state=MessageState.STORED,
         acknowledgment=f"MSA|AA|{control_id}".encode("utf-8", "replace"),
         positive=True,
-        conflict_acknowledgment=f"MSA|AE|{control_id}".encode("utf-8", "replace"),
+        answer_conflict=lambda: f"MSA|AE|{control_id}".encode("utf-8", "replace"),
     )
     return replace(message, **changed)
 

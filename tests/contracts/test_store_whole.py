@@ -75,7 +75,7 @@ def test_what_was_said_of_people_is_nowhere_readable_on_disk(database):
     store = database.open()
     raw = f"MSH|^~\\&|||||||ORU^R01|M1|P|2.5.1\rPID|1||{MARKER}\r".encode()
     store.receive([incoming("M1", raw=raw, acknowledgment=MARKER.encode())])
-    store.receive([incoming("M1", raw=raw + b"conflict", conflict_acknowledgment=MARKER.encode())])
+    store.receive([incoming("M1", raw=raw + b"conflict", answer_conflict=MARKER.encode)])
     with store.begin() as tx:
         tx.resources.append([version(1, body=MARKER.encode(), own=MARKER.encode())])
         tx.resources.register_keys([PatientKey(uid(1), MARKER, MARKER)])

@@ -165,10 +165,10 @@ def test_a_start_block_inside_a_block_is_never_taken_for_content():
     assert verdict.incoming.state is MessageState.QUARANTINED
 
 
-def test_the_answer_to_a_conflict_is_ready_and_follows_the_mode():
-    assert msa(judged(message())[0].incoming.conflict_acknowledgment) == ("AE", "1")
-    assert msa(judged(message(ask="AL|NE"))[0].incoming.conflict_acknowledgment) == ("CE", "1")
-    assert b"205^" in judged(message())[0].incoming.conflict_acknowledgment
+def test_the_answer_to_a_conflict_follows_the_mode():
+    assert msa(judged(message())[0].incoming.answer_conflict()) == ("AE", "1")
+    assert msa(judged(message(ask="AL|NE"))[0].incoming.answer_conflict()) == ("CE", "1")
+    assert b"205^" in judged(message())[0].incoming.answer_conflict()
 
 
 def test_every_acknowledgment_has_a_control_id_of_its_own():

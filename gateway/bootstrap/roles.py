@@ -256,7 +256,8 @@ class Gateway:
             self._parts.append(Loop("receipts", lambda stop: record_receipts(self.store, self.broker, stop)))
 
     def _start_deliver(self) -> None:
-        from gateway.services.deliver import Deliver, DeliveryWorker
+        from gateway.services.deliver import Deliver
+        from gateway.services.delivery_worker import DeliveryWorker
         from gateway.services.package import Packager
 
         wanted = self.settings.gateway.deliver

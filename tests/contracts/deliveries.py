@@ -66,9 +66,15 @@ class FixedPackager:
         return Packed(made, upto, withheld=self.withheld, again_at=self.again_at)
 
     def package_many(self, deliveries: Sequence[Delivery], now: datetime) -> list[Packed | Exception]:
-        if self.fails is not None and not isinstance(self.fails, StoreError):
-            return [self.fails for _ in deliveries]
-        return [self.package(delivery, now) for delivery in deliveries]
+        return [self._packed(delivery, now) for delivery in deliveries]
+
+    def _packed(self, delivery: Delivery, now: datetime) -> Packed | Exception:
+        try:
+            return self.package(delivery, now)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as the port says
+            return error
 
 
 def plan(store: Store, now: datetime, upto: int = 10, view: View = VIEW, patient: str = "") -> int:

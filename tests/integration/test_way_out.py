@@ -13,7 +13,8 @@ from adapters.recipient.fhir_server import FhirServer
 from fixtures.standins.fhir import FhirStandIn
 from fixtures.standins.queues import QueueStandIn
 from gateway.model.delivery import Package, Packed, View
-from gateway.services.deliver import Deliver, DeliveryWorker
+from gateway.services.deliver import Deliver
+from gateway.services.delivery_worker import DeliveryWorker
 from gateway.services.receipts import RecipientOutbox, record_receipts
 from gateway.services.relay import Relay, RelaySettings
 from gateway.store import create_store

@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.broker.embedded import EmbeddedBroker
 from gateway.errors import InvalidResource, StoreUnavailable
 from gateway.model.delivery import (
     BACKFILL,
@@ -21,12 +20,12 @@ from gateway.model.delivery import (
 )
 from gateway.model.recipient import Retry
 from gateway.ports import Breaker
-from gateway.services.deliver import Deliver, DeliveryWorker
+from gateway.services.deliver import Deliver
 from gateway.store import create_store
 from tests.contracts.deliveries import FixedPackager, HandClock, ScriptedRecipient, plan
 from tests.contracts.packages import VIEW, internal, observation, patient, recipient, released
 from tests.contracts.stores import KEYS
-from tests.contracts.waiting import running, wait_for
+from tests.contracts.waiting import wait_for
 
 PAIR = (released(patient()), released(observation(), change=2))
 OTHER = View("registry", "mld-01")
@@ -355,31 +354,6 @@ def test_two_workers_never_send_the_same_cursor_at_once(store, clock, world):
     inside.set()
     first.join()
     assert len(far_end.packages) == 1
-
-
-def test_a_worker_goes_on_until_the_cursor_owes_nothing(store, clock, world):
-    deliver, far_end = world()
-    broker = EmbeddedBroker()
-    broker.declare(["edc"])
-    id = plan(store, clock(), 10)
-    far_end.before = lambda: plan(store, clock(), 20)
-    broker.wake("deliver.edc", [str(id), "not a number"])
-
-    with running(DeliveryWorker("edc", deliver, broker, threads=2).run):
-        wait_for(lambda: cursor(store, id).sent == 20)
-
-    assert [one.delivery_id for one in far_end.packages] == [f"{id}-1", f"{id}-2"]
-
-
-def test_a_worker_that_is_to_end_finishes_the_attempt_at_hand_and_no_more(store, clock, world):
-    deliver, far_end = world()
-    id = plan(store, clock(), 10)
-    far_end.before = lambda: plan(store, clock(), 10 + len(far_end.packages))
-
-    DeliveryWorker("edc", deliver, EmbeddedBroker()).handle(str(id), lambda: len(far_end.packages) == 2)
-
-    assert len(far_end.packages) == 2
-    assert cursor(store, id).state is DeliveryState.DUE
 
 
 def test_a_delivery_that_meets_a_defect_of_ours_waits_and_says_where(store, clock, world):

@@ -88,6 +88,11 @@ class TrialSystems:
         return ids
 
     @property
+    def heads(self):
+        """The request line and headers of every request they got."""
+        return [head for one in self._servers.values() for head in one.heads]
+
+    @property
     def routing_keys(self):
         return {key for _, reader in self._readers for key in reader.keys}
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from pathlib import Path
 
+import pika
 import pytest
 
 from fixtures.story import story
@@ -44,8 +46,43 @@ class VirtualHost:
         self._node.control("delete_vhost", self.name)
         self._node.add_virtual_host(self.name)
 
-    def queue_names(self):
-        return self._node.control("list_queues", "-p", self.name, "name").split()
+    def declared(self):
+        """Every exchange, queue and binding with its arguments, as an administrator lists them."""
+        listings = (("exchanges", "name"), ("queues", "name"), ("bindings", "routing_key"))
+        return "\n".join(
+            self._node.control(f"list_{what}", "-p", self.name, name, "arguments") for what, name in listings
+        )
+
+    def trace(self):
+        """Note what is published from now on, whatever the exchange: RabbitMQ's firehose."""
+        self._node.control("trace_on", "-p", self.name)
+        return Firehose(self.url)
+
+
+class Firehose:
+    """Everything that is published in a virtual host: ``heads`` holds exchanges, routing keys and properties."""
+
+    def __init__(self, url):
+        self.heads = []
+        self._stop = threading.Event()
+        self._connection = pika.BlockingConnection(pika.URLParameters(url))
+        channel = self._connection.channel()
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        channel.queue_bind(queue, "amq.rabbitmq.trace", "publish.#")
+        self._thread = threading.Thread(target=self._read, args=(channel, queue), daemon=True)
+        self._thread.start()
+
+    def _read(self, channel, queue):
+        for method, properties, _ in channel.consume(queue, auto_ack=True, inactivity_timeout=0.2):
+            if method is not None:
+                self.heads.append(f"{method.routing_key} {properties.headers}")
+            if self._stop.is_set():
+                return
+
+    def close(self):
+        self._stop.set()
+        self._thread.join(10)
+        self._connection.close()
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +126,8 @@ def embedded(tmp_path_factory, captured):
 def lived(deploy, year):
     """One process on PostgreSQL and RabbitMQ that has lived through the year and still runs."""
     with deploy() as deployment:
+        deployment.firehose = deployment.virtual_host.trace()
         deployment.play_and_note(year)
         yield deployment
+        deployment.firehose.close()
         deployment.stop()

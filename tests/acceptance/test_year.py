@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import re
+import os
+from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from gateway.fhir import checks, codec
-from gateway.hl7v2.message import parse
+from gateway.store.schema import metadata
+from gateway.store.sealed import SEALED
 from tests.ends import differences
+from tests.personal import Finder, personal_data, subject_numbers
 from tests.story import EXPECTED_RECEIVED, EXPECTED_STATE
 
 
@@ -18,6 +22,15 @@ def divided(deploy, year):
     """Five processes on PostgreSQL and RabbitMQ, one per role, that have lived through the year."""
     with deploy(processes=5) as deployment:
         deployment.play_and_note(year)
+        yield deployment
+        deployment.stop()
+
+
+@pytest.fixture(scope="module")
+def alone(deploy, year):
+    """One process without any server that has lived through the year."""
+    with deploy(embedded=True) as deployment:
+        deployment.play(year)
         yield deployment
         deployment.stop()
 
@@ -47,15 +60,34 @@ def test_no_delivery_is_forged_or_dead(deployed):
         assert [line.name for line in tx.recipient_queues() if line.dead] == []
 
 
-def test_nothing_personal_appears_in_logs_metrics_urls_queue_names_or_routing_keys(deployed, year):
-    metrics = "".join(httpx.get(f"{one.address}/metrics", timeout=10).text for one in deployed.members.values())
-    addresses = [reference for held in deployed.trial_systems.received.values() for reference in held]
-    routes = [*deployed.virtual_host.queue_names(), *deployed.trial_systems.routing_keys]
-    places = {"logs": deployed.logs, "metrics": metrics, "addresses": "\n".join([*addresses, *routes])}
-    assert all(places.values())
-    words = "|".join(re.escape(word) for word in sorted(personal_data(year)))
-    secrets = re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
-    assert {name: sorted(found) for name, text in places.items() if (found := set(secrets.findall(text)))} == {}
+@pytest.mark.parametrize(
+    "text", ["ferrè", r'{"name":"FERR\u00c8"}', "/Patient?name=%C5%9EENT%C3%9CRK", "2022-04-03", "a 0047122."]
+)
+def test_personal_data_is_found_however_it_is_written(year, text):
+    assert Finder(personal_data(year))(text)
+
+
+def test_nothing_personal_is_written_down_in_clear(deployed, year):
+    assert leaks(places(deployed), finder(deployed, year)) == {}
+
+
+def test_nothing_personal_is_written_down_in_clear_embedded(alone, year):
+    assert leaks(places(alone), finder(alone, year)) == {}
+
+
+def test_what_is_published_says_nothing_personal_around_its_body(lived, year):
+    published = {"published": "\n".join(lived.firehose.heads), "declared": lived.virtual_host.declared()}
+    assert "fhir.events" in published["published"]
+    assert "fhir.recipient.ctms" in published["declared"]
+    assert leaks(published, finder(lived, year)) == {}
+
+
+def test_nothing_personal_is_in_what_pseudonymous_recipients_received(lived, alone, captured, year):
+    subjects = subject_numbers(year)
+    documents = "\n".join(path.read_text() for path in captured.glob("*.json"))
+    assert all(recipient.identity == "pseudonymous" for recipient in lived.settings.recipients.values())
+    assert any(number in documents for number in subjects), "nothing is found: the test would prove nothing"
+    assert leaks({"bodies": documents}, finder(lived, year, allowed=subjects)) == {}
 
 
 def test_every_document_a_trial_system_received_is_valid(lived, divided, embedded, captured):
@@ -65,19 +97,59 @@ def test_every_document_a_trial_system_received_is_valid(lived, divided, embedde
         checks.check(codec.decode(path.read_bytes()))
 
 
-def personal_data(messages):
-    """The words of the messages that say who somebody is: names, numbers, streets and telephones."""
-    found = set()
-    for sent in messages:
-        for segment in parse(sent.raw).segments:
-            for number, components in PERSONAL.get(segment.name, {}).items():
-                found |= {field.component(one) for field in segment.repeats(number) for one in range(1, components + 1)}
-    return {word for word in found if len(word) >= 5 or (len(word) == 4 and word.isalpha())}
+def places(deployment):
+    """Where it is read what a deployment writes down in clear."""
+    members = list(deployment.members.values())
+    metrics = [httpx.get(f"{one.address}/metrics", timeout=10).text for one in members]
+    held = [reference for held in deployment.trial_systems.received.values() for reference in held]
+    found = {
+        "logs": deployment.logs,
+        "metrics": "".join(metrics),
+        "requests": "\n".join(deployment.trial_systems.heads),
+        "addresses": "\n".join(held),
+        "arguments": "\n".join(arguments(one.running.pid) for one in members),
+        **{f"table {name}": text for name, text in clear_columns(deployment.store).items()},
+    }
+    assert [name for name in ("logs", "metrics", "requests", "addresses") if not found[name]] == []
+    assert "serve" in found["arguments"]
+    assert "ORU^R01" in found["table messages"]
+    return found
 
 
-NAME, REST = 3, 1  # family name, given name, further names; of the rest its first component
-PERSONAL = {
-    "PID": {2: REST, 3: REST, 4: REST, 5: NAME, 6: NAME, 9: NAME, 11: REST, 13: REST, 14: REST, 18: REST, 19: REST},
-    "NK1": {2: NAME, 4: REST, 5: REST},
-    "MRG": {1: REST, 4: REST},
-}
+def finder(deployment, messages, allowed=frozenset()):
+    """What finds personal data of messages; the city that gave a sending site its name is none."""
+    sites = {site.casefold() for site in deployment.settings.sites}
+    return Finder({text for text in personal_data(messages) - allowed if text.casefold() not in sites})
+
+
+def leaks(found, finder):
+    """Say what was found where."""
+    return {place: leaked for place, text in found.items() if (leaked := finder(text))}
+
+
+def clear_columns(store):
+    """Every column of the database that is not encrypted, as text: table -> its rows."""
+    hidden = {sealed.table.name: set(sealed.columns) for sealed in SEALED}
+    texts = {}
+    with store._backend.reader.begin() as connection:
+        for table in metadata.sorted_tables:
+            columns = [column for column in table.columns if column.name not in hidden.get(table.name, ())]
+            rows = connection.execute(select(*columns)).all()
+            texts[table.name] = "\n".join(" | ".join(map(as_text, row)) for row in rows)
+    return texts
+
+
+def as_text(value):
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def arguments(group):
+    """The command lines of a process and its children, as ``ps`` shows them."""
+    lines = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getpgid(int(process.name)) == group:
+                lines.append((process / "cmdline").read_text().replace("\0", " "))
+        except (ProcessLookupError, FileNotFoundError):
+            continue
+    return "\n".join(lines)

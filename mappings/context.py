@@ -36,11 +36,28 @@ class Draft:
     tentative: set[str] = field(default_factory=set)
     stated: dict[str, Statement] = field(default_factory=dict, repr=False)
     """Feed -> the finished statement, where the draft is kept for later messages (``Context.share``)."""
+    sealed: bytes = field(default=b"", repr=False)
+    """JSON of the first ``count`` elements of ``body``, each checked: ``{"resourceType":…,`` (``seal``)."""
+    count: int = 0
+    code: str = ""
+    """``preferred_code`` of the body, where it is known before the end."""
 
     @property
     def reference(self) -> dict[str, Any]:
         """A FHIR Reference to this resource (a fresh dict)."""
         return {"reference": f"{self.type}/{self.id}"}
+
+    def seal(self, text: bytes) -> None:
+        """Note that the elements ``body`` has now are checked, and what they are as JSON; others may come after them.
+
+        Whoever changes one of them calls ``unseal``.
+        """
+        self.sealed = text
+        self.count = len(self.body)
+
+    def unseal(self) -> None:
+        """Let the whole of the body be checked and written in the end, as one of its elements is about to change."""
+        self.sealed = b""
 
     def hold(self, reason: str) -> None:
         """Keep the resource back until a person has looked; the first reason stays."""
@@ -98,11 +115,7 @@ class Context:
 
     def common_id(self, resource_type: str, *business: str) -> str:
         """Return the internal id of a resource whose business identifiers mean the same at every site."""
-        key = (resource_type, business)
-        found: str | None = self.memo.get(key)
-        if found is None:
-            found = self.memo[key] = resource_id(self.id_key, resource_type, *business)
-        return found
+        return resource_id(self.id_key, resource_type, *business)
 
     def draft(self, resource_type: str, id: str, *, shared: bool = False) -> Draft:
         """Open a resource, or return the one this message opened already under that id.
@@ -114,6 +127,8 @@ class Context:
         if found is None:
             body = {"resourceType": resource_type, "id": id}
             found = self.drafts[key] = Draft(resource_type, id, body, "" if shared else self.patient)
+        elif found.sealed:
+            found.unseal()
         return found
 
     def share(self, key: Hashable, build: Callable[[], Draft | None]) -> dict[str, Any] | None:

@@ -113,6 +113,11 @@ class NumberFormat:
         return (number.value, None) if number.comparator.startswith(">") else (None, number.value)
 
 
+def is_plain(text: str, thousands: str) -> bool:
+    """Say whether a text is a number whatever the decimal sign of the site, as it would be written here."""
+    return thousands != "." and _PLAIN(text) is not None
+
+
 _PLAIN: Final = re.compile(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,17})?", re.ASCII).fullmatch
 _PLAIN_COMMA: Final = re.compile(r"-?(?:0|[1-9]\d{0,17}),\d{1,17}", re.ASCII).fullmatch
 _NUMBER: Final = re.compile(r"-?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][+-]?\d{1,2})?", re.ASCII).fullmatch

@@ -97,6 +97,14 @@ class SegmentMap:
                 step(segment, context, draft)
         context.current = outer
 
+    def of_fields(self, *numbers: int) -> SegmentMap:
+        """Return the map of those rows that read no field of the segment but these."""
+        rows = [row for row in self.rows if self._own_fields(row) <= set(numbers)]
+        return SegmentMap(self.segment, self.resource, rows)
+
+    def _own_fields(self, row: Row | Rule) -> set[int]:
+        return {number_of(source)[0] for source in sources_of(row) if source.startswith(f"{self.segment}-")}
+
     def known_fields(self) -> frozenset[int]:
         """Return the numbers of the segment's fields that are read, or left out for a reason."""
         sources = [source for row in self.rows for source in sources_of(row)]

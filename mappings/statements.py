@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
+from itertools import islice
 from typing import Any, Final
 
 from gateway.errors import InvalidResource
 from gateway.fhir.checks import check
 from gateway.fhir.codec import encode
+from gateway.fhir.parts import written
 from gateway.model.translation import Statement
 from mappings.context import Context, Draft
 from mappings.datatypes.ts import utc_of
@@ -29,13 +31,7 @@ def statement(draft: Draft, context: Context) -> Statement:
 
 def _made(draft: Draft, context: Context) -> Statement:
     body = draft.body
-    try:
-        check(body)
-        encoded = encode(body)
-    except InvalidResource as error:
-        if error.path.startswith(draft.type):
-            raise
-        raise InvalidResource(f"{draft.type}.{error.path}".rstrip("."), error.what) from error
+    encoded = _sealed(draft) if draft.sealed else _encoded(draft)
     date = date_text(body)
     return Statement(
         type=draft.type,
@@ -44,12 +40,28 @@ def _made(draft: Draft, context: Context) -> Statement:
         patient=draft.patient,
         removes=_removes(draft),
         rank=context.site.rank(context.feed, draft.type),
-        code=preferred_code(body),
+        code=draft.code or preferred_code(body),
         date=_utc(date, context) if date else None,
         status=body.get("status") or "",
         held=draft.held or (context.unnamed if draft.patient else ""),
         tentative=tuple(sorted(draft.tentative)),
     )
+
+
+def _encoded(draft: Draft) -> bytes:
+    try:
+        check(draft.body)
+        return encode(draft.body)
+    except InvalidResource as error:
+        if error.path.startswith(draft.type):
+            raise
+        raise InvalidResource(f"{draft.type}.{error.path}".rstrip("."), error.what) from error
+
+
+def _sealed(draft: Draft) -> bytes:
+    """Return what was checked and written already, with the elements that came after it."""
+    later = dict(islice(draft.body.items(), draft.count, None))
+    return (draft.sealed + written(draft.type, later))[:-1] + b"}"
 
 
 def _utc(text: str, context: Context) -> datetime:
@@ -78,18 +90,14 @@ def ousted(body: Body) -> tuple[str, ...]:
     >>> ousted({"resourceType": "Patient", "deceasedDateTime": "2026-01-02"})
     ('deceasedBoolean',)
     """
-    groups = _CHOICES.get(body["resourceType"])
-    if groups is None:
-        return ()
-    return _others(
-        body["resourceType"], tuple(next((element for element in group if element in body), "") for group in groups)
-    )
+    kind = body["resourceType"]
+    return _ousted(kind, tuple(body)) if kind in _CHOICES else ()
 
 
-@cache
-def _others(resource_type: str, made: tuple[str, ...]) -> tuple[str, ...]:
-    pairs = zip(_CHOICES[resource_type], made, strict=True)
-    return tuple(sorted(element for group, one in pairs if one for element in group if element != one))
+@lru_cache(maxsize=4096)
+def _ousted(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    pairs = [(group, next((name for name in group if name in names), "")) for group in _CHOICES[kind]]
+    return tuple(sorted(name for group, one in pairs if one for name in group if name != one))
 
 
 def _removes(draft: Draft) -> tuple[str, ...]:

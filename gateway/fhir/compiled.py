@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, get_args, get_origin
 from gateway.fhir import primitives
 from gateway.fhir.codes import MIME_TYPED, CodeSet, required, resource_types
 from gateway.fhir.invariants import invariants_of
-from gateway.fhir.pointers import check_pointer
+from gateway.fhir.pointers import check_pointer, is_pointer
 from gateway.fhir.references import references
 from gateway.fhir.rules import Broken, Rule, Scope
 from gateway.fhir.shapes import Shape, at_least_one, at_most_one, many, many_or_null, needs, shadow_list
@@ -198,6 +198,8 @@ def _reference_rule(shape: Shape, targets: frozenset[str]) -> Rule:
     check = shape.check
 
     def rule(value: Any, scope: Scope) -> None:
+        if isinstance(value, dict) and len(value) == 1 and is_pointer(value.get("reference"), targets):
+            return
         check(value, scope)
         check_pointer(value, targets, scope)
 

@@ -18,6 +18,14 @@ _URN: Final = re.compile(
 _SEARCH: Final = re.compile(r"(?P<kind>[A-Z][A-Za-z]+)\?\S+=\S*").fullmatch
 
 
+def is_pointer(literal: Any, targets: frozenset[str]) -> bool:
+    """Say whether this is the plainest reference there is, and right: ``Type/id`` with a type of ``targets``."""
+    if not isinstance(literal, str):
+        return False
+    kind, _, id_ = literal.partition("/")
+    return kind in targets and _ID(id_) is not None
+
+
 def check_pointer(reference: dict[str, Any], targets: frozenset[str], scope: Scope) -> None:
     """Raise ``Broken`` when ``reference.reference`` is malformed or of a type not in ``targets``.
 
@@ -27,9 +35,7 @@ def check_pointer(reference: dict[str, Any], targets: frozenset[str], scope: Sco
     literal = reference.get("reference")
     if literal is None:
         return
-    kind, _, id_ = literal.partition("/")
-    if kind not in targets or not _ID(id_):
-        kind = _kind(literal, scope, targets)
+    kind = literal.partition("/")[0] if is_pointer(literal, targets) else _kind(literal, scope, targets)
     if kind and kind in resource_types() and kind not in targets:
         raise Broken(f"must not refer to {kind}")
     if kind and reference.get("type", kind) != kind:

@@ -18,6 +18,7 @@ from mappings.segments.obr import OBR_REPORT, OBR_SPECIMEN, category, effective,
 from mappings.segments.obx import OBX_OBSERVATION, identity
 from mappings.segments.obx_meaning import meaning_of
 from mappings.segments.obx_order import Order, open_order
+from mappings.segments.obx_whole import put_together
 from mappings.segments.orc import ORC_REPORT
 from mappings.segments.pd1 import PD1_PATIENT
 from mappings.segments.pid import patient
@@ -118,7 +119,12 @@ def _outside_specimens(found: Group) -> Iterator[Segment]:
 
 def _add(report: Draft, element: str, drafts: list[Draft]) -> None:
     references = report.body.setdefault(element, []) if drafts else []
-    references += [draft.reference for draft in drafts if draft.reference not in references]
+    known = {each["reference"] for each in references}
+    for draft in drafts:
+        reference = draft.reference
+        if reference["reference"] not in known:
+            known.add(reference["reference"])
+            references.append(reference)
 
 
 def _order(obr: Segment, orc: Segment | None, visit: Draft | None, context: Context) -> Order:
@@ -190,35 +196,31 @@ def _of_specimens(found: Group, specimens: list[Draft], order: Order, context: C
 
 def _observation(obx: Segment, order: Order, context: Context) -> Draft:
     """State the Observation of an OBX."""
-    day = order.day
-    if sent := obx.value(14):
-        day = _day_of(sent, order, context)
-    order.meaning = meaning_of(obx, day, order.dialect, context)
+    known = order.meaning = meaning_of(obx, _day_of(obx, order), order.dialect, context)
     draft = context.draft("Observation", context.id("Observation", *order.key, *identity(obx, context)))
-    body = draft.body
-    body["subject"] = {"reference": f"Patient/{context.patient}"}
-    OBX_OBSERVATION.apply(obx, context, draft)
-    if order.category:
-        body["category"] = order.category
-    if order.encounter:
-        body["encounter"] = order.encounter
-    if order.specimen:
-        body["specimen"] = order.specimen
+    is_new = len(draft.body) == 2
+    if not (is_new and put_together(obx, draft, order, known, context)):
+        around = order.around(context.patient)
+        draft.body["subject"] = around.pop("subject")
+        OBX_OBSERVATION.apply(obx, context, draft)
+        draft.body |= around
     _hold_future(draft, context)
-    if body.get("status") in _TAKEN_BACK:
+    if draft.body.get("status") in _TAKEN_BACK:
         draft.held = ""
     return draft
 
 
-def _day_of(sent: str, order: Order, context: Context) -> date:
-    """Return the day of OBX-14 as sent, for the code map; the order's where it is not one of HL7's dates."""
-    key = ("day", sent)
-    if key not in context.memo:
+def _day_of(obx: Segment, order: Order) -> date:
+    """Return the day of OBX-14 as sent, for the code map; the order's where it is empty or none of HL7's dates."""
+    raw = obx.raw(14)
+    day = order.days.get(raw)
+    if day is None:
+        sent = obx.value(14)
         try:
-            context.memo[key] = date.fromisoformat(f"{sent[:4]}-{sent[4:6] or '01'}-{sent[6:8] or '01'}")
+            day = date.fromisoformat(f"{sent[:4]}-{sent[4:6] or '01'}-{sent[6:8] or '01'}") if sent else order.day
         except ValueError:
-            context.memo[key] = order.day
-    day: date = context.memo[key]
+            day = order.day
+        order.days[raw] = day
     return day
 
 

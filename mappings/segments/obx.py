@@ -257,8 +257,7 @@ def identity(obx: Segment, context: Context) -> tuple[str, ...]:
         return ("OBX-21", ei_system(obx.field(21), context, unnamed="FILL"), value)
     order = order_of(context)
     named = _named(obx, order.dialect, context)
-    key = ("ordinal", order.key, named)
-    ordinal = context.memo[key] = context.memo.get(key, 0) + 1
+    ordinal = order.ordinals[named] = order.ordinals.get(named, 0) + 1
     return (*named, str(ordinal))
 
 

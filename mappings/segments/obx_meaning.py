@@ -81,7 +81,9 @@ def meaning_of(obx: Segment, day: date, dialect: int, context: Context) -> Meani
     choices: Sequence[Meaning] | None = context.cache.get(key)
     if choices is None:
         choices = context.cache[key] = _choices(obx, context)
-    found = next(choice for choice in choices if choice.entry is None or is_valid(choice.entry, day))
+    for found in choices:  # the last holds without a row of the code map, on any day
+        if found.entry is None or is_valid(found.entry, day):
+            break
     for gap in found.gaps:
         context.gaps[gap] = None
     if found.finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final
@@ -19,8 +20,9 @@ class Order:
 
     ``key`` are the business identifiers of its results; ``effective`` the elements its own times make, ``day`` the
     day in the sender's calendar. ``category`` are Observation.category, ``specimen`` and ``encounter`` References.
-    ``study`` are the extensions that place a result in a study. ``meaning`` is that of the OBX being read. ``dialect``
-    stands for the delimiters of the message in cache keys.
+    ``meaning`` is that of the OBX being read. ``dialect`` stands for the delimiters of the message in cache keys.
+    ``days`` maps OBX-14 as sent -> its day, ``ordinals`` a result's names -> how many have them so far, ``parts`` keeps
+    what its results share (``obx_whole``).
     """
 
     key: tuple[str, ...]
@@ -31,8 +33,21 @@ class Order:
     category: list[dict[str, Any]] = field(default_factory=list)
     specimen: dict[str, Any] | None = None
     encounter: dict[str, Any] | None = None
-    study: list[dict[str, Any]] = field(default_factory=list)
     meaning: Meaning | None = None
+    days: dict[str, date] = field(default_factory=dict)
+    ordinals: dict[tuple[str, ...], int] = field(default_factory=dict)
+    parts: dict[Hashable, Any] = field(default_factory=dict)
+
+    def around(self, patient: str) -> dict[str, Any]:
+        """Return the elements every result of the order has of it, Observation.subject first."""
+        made: dict[str, Any] = {"subject": {"reference": f"Patient/{patient}"}}
+        if self.category:
+            made["category"] = self.category
+        if self.encounter:
+            made["encounter"] = self.encounter
+        if self.specimen:
+            made["specimen"] = self.specimen
+        return made
 
 
 def order_of(context: Context) -> Order:
@@ -42,8 +57,9 @@ def order_of(context: Context) -> Order:
 
 
 def open_order(order: Order, context: Context) -> None:
-    """Make this the order being read."""
+    """Make this the order being read; another of the same key before it goes on counting its results."""
     context.memo[_KEY] = order
+    order.ordinals = context.memo.setdefault(("ordinals", order.key), order.ordinals)
 
 
 def meaning(context: Context) -> Meaning:

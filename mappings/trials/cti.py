@@ -51,9 +51,12 @@ def link(ctis: Iterable[Segment], drafts: Iterable[Draft], context: Context) -> 
     made = Draft("Observation", "", {})
     for cti in ctis:
         CTI_RESULT.apply(cti, context, made)
-    extensions = made.body.get("extension", ())
+    extensions = made.body.get("extension")
+    if not extensions:
+        return
     for draft in drafts:
-        held = draft.body.setdefault("extension", []) if extensions else []
+        draft.unseal()
+        held = draft.body.setdefault("extension", [])
         held += [extension for extension in extensions if extension not in held]
 
 

@@ -1,0 +1,131 @@
+"""What many results of a site share, converted, checked and written as JSON once.
+
+What was measured (OBX-3, -4, -6, -7, -17, -20) and how the result stands (OBX-8, -10, -11) comes in some hundreds of
+combinations. The parts are made by the rows of ``OBX_OBSERVATION`` that read these fields, so that they say what the
+segment map says; ``obx_whole`` puts results together from them. No value of a patient is kept here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Final
+
+from gateway.errors import InvalidResource
+from gateway.fhir.parts import written
+from gateway.hl7v2.message import Segment
+from gateway.model.translation import Gap
+from mappings.context import Context, Draft
+from mappings.rules import SegmentMap
+from mappings.segments.obx import OBX_OBSERVATION
+from mappings.segments.obx_meaning import Meaning
+from mappings.statements import preferred_code
+from mappings.units import ONE
+
+Elements = dict[str, Any]
+
+KIND: Final = "Observation"
+MEASURED: Final = OBX_OBSERVATION.of_fields(3, 4, 6, 7, 17, 20)
+STANDING: Final = OBX_OBSERVATION.of_fields(8, 10, 11)
+
+_MEASURED_FIELDS: Final = itemgetter(4, 7, 17, 20)
+_STANDING_FIELDS: Final = itemgetter(8, 10, 11)
+_BEFORE_THE_VALUE: Final = ("status", "code")
+_LONGEST_LINE: Final = 2000
+"""Characters of an OBX whose parts are kept: codes, units and ranges are short, and no text shall fill a cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Elements of an Observation: ``first`` stand before its value, ``last`` behind it, ``extension`` at the end.
+
+    The bytes are the same as JSON, a comma behind each element (each extension). ``held`` and ``gaps`` are what was
+    said while it was made, ``code`` is ``preferred_code``. ``unit`` is that of a Quantity whose number needs nothing
+    but to be read (None: it needs more), ``unit_text`` what stands behind that number. Shared: never changed.
+    """
+
+    first: Elements
+    last: Elements
+    extension: list[Any]
+    first_text: bytes
+    last_text: bytes
+    extension_text: bytes
+    held: str
+    gaps: tuple[Gap, ...]
+    code: str
+    unit: Elements | None
+    unit_text: bytes
+
+
+def measured(obx: Segment, fields: list[str], known: Meaning, dialect: int, context: Context) -> Part | None:
+    """Return what an OBX says of what was measured; None: it cannot be shared.
+
+    ``fields`` are those of ``obx``, ``known`` what its code and unit mean.
+    """
+    return _kept(("measured", id(known), _MEASURED_FIELDS(fields), dialect), MEASURED, obx, known, context)
+
+
+def standing(obx: Segment, fields: list[str], dialect: int, context: Context) -> Part | None:
+    """Return what an OBX says of how the result stands; None: it cannot be shared."""
+    return _kept(("standing", _STANDING_FIELDS(fields), dialect), STANDING, obx, None, context)
+
+
+def extensions_text(extension: list[Any]) -> bytes:
+    """Return extensions as JSON, each checked, a comma behind each; raises ``InvalidResource``."""
+    return written(KIND, {"extension": extension})[len(b'"extension":[') : -len(b"],")] + b"," if extension else b""
+
+
+def _kept(key: Hashable, segment_map: SegmentMap, obx: Segment, known: Meaning | None, context: Context) -> Part | None:
+    """Return a part from the site's cache, or make it. The meaning is kept beside it, so that its id stays its own."""
+    kept: tuple[Meaning | None, Part | None] | None = context.cache.get(key)
+    if kept is None:
+        kept = known, _part(segment_map, obx, known, context)
+        if len(obx.line) <= _LONGEST_LINE:
+            context.cache[key] = kept
+    return kept[1]
+
+
+def _part(segment_map: SegmentMap, obx: Segment, known: Meaning | None, context: Context) -> Part | None:
+    """Make a part; None where a finding was said, which names a place of this message, or where it is not valid."""
+    draft = Draft(KIND, "", {})
+    gaps, context.gaps, said = context.gaps, {}, len(context.findings)
+    try:
+        segment_map.apply(obx, context, draft)
+        own = tuple(context.gaps)
+    finally:
+        context.gaps = gaps
+    if len(context.findings) != said:
+        return None
+    try:
+        return _written(draft, own, known)
+    except InvalidResource:
+        return None
+
+
+def _written(draft: Draft, gaps: tuple[Gap, ...], known: Meaning | None) -> Part:
+    body = draft.body
+    first: Elements = {name: body[name] for name in _BEFORE_THE_VALUE if name in body}
+    extension = body.get("extension", [])
+    last = {name: item for name, item in body.items() if name not in {*first, "extension"}}
+    unit = _plain_unit(known) if known is not None else None
+    quantity = written(KIND, {"valueQuantity": {"value": 0, **unit}}) if unit is not None else b""
+    return Part(
+        first=first,
+        last=last,
+        extension=extension,
+        first_text=written(KIND, first),
+        last_text=written(KIND, last),
+        extension_text=extensions_text(extension),
+        held=draft.held,
+        gaps=gaps,
+        code=preferred_code({"resourceType": KIND, **body}),
+        unit=unit,
+        unit_text=quantity.partition(b":0")[2],
+    )
+
+
+def _plain_unit(known: Meaning) -> Elements | None:
+    """Return the unit of a number that is neither converted nor held."""
+    as_sent = known.factor == ONE and known.same_unit and not (known.unit_missing or known.unfit)
+    return known.unit_elements() if as_sent else None

@@ -12,6 +12,9 @@ from typing import Final
 _WEIGHT: Final = 0.25
 """How much the newest transaction counts in the average."""
 
+_LEAST: Final = 8
+"""A batch is never smaller than this part of the largest: beyond, what a transaction costs of itself weighs most."""
+
 
 class Pace:
     """The size of the next batch: ``most`` at most, and about as many as are written within ``aim``.
@@ -19,9 +22,9 @@ class Pace:
     >>> pace = Pace(256, timedelta(milliseconds=100))
     >>> pace.size
     256
-    >>> pace.took(100, 0.4)
+    >>> pace.took(100, 0.2)
     >>> pace.size
-    25
+    50
     """
 
     def __init__(self, most: int, aim: timedelta) -> None:
@@ -32,7 +35,11 @@ class Pace:
     @property
     def size(self) -> int:
         """How many messages to take."""
-        return self._most if not self._each else max(1, min(self._most, round(self._aim / self._each)))
+        return (
+            self._most
+            if not self._each
+            else max(self._most // _LEAST, min(self._most, round(self._aim / self._each)), 1)
+        )
 
     def took(self, messages: int, seconds: float) -> None:
         """Note how long a transaction took."""

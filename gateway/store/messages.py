@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, TextClause, bindparam, func, select, text, union_all, update
@@ -17,6 +18,11 @@ from gateway.store.types import microseconds
 
 _M = messages.c
 _LISTED = [column for column in _M if column.name not in {"raw", "acknowledgment", "digest", "positive"}]
+_THESE = (
+    select(*(column for column in _M if column.name != "acknowledgment"))
+    .where(_M.id.in_(bindparam("ids", expanding=True)))
+    .order_by(_M.id)
+)
 _GET = select(messages).where(_M.id == bindparam("id_"))
 WAITING_BYTES: Final = 32 * 1024 * 1024
 """Messages handed out for translation together, as stored: sixty of the largest would not fit into memory."""
@@ -30,6 +36,13 @@ _SETTLE = (
         place=bindparam("place_"),
         reason=bindparam("reason_"),
     )
+)
+
+
+_SETTLE_PLAIN = (
+    update(messages)
+    .where(_M.id.in_(bindparam("ids", expanding=True)))
+    .values(state=MessageState.TRANSLATED.value, settled_at=bindparam("settled_at_"), place="", reason="")
 )
 
 
@@ -47,34 +60,14 @@ class SqlMessages:
         """
         if not claims or limit < 1:
             return []
-        oldest = [
-            select(
-                select(_M.id)
-                .where(text(IS_STORED), _M.lane == bindparam(f"lane_{place}"))
-                .order_by(_M.id)
-                .limit(bindparam("limit_"))
-                .subquery()
-                .c.id
-            )
-            for place in range(len(claims))
-        ]
         lanes = {f"lane_{place}": claim.lane for place, claim in enumerate(claims)}
-        asked = {**lanes, "limit_": limit + len(besides)}
-        ids = sorted(set(self._connection.execute(union_all(*oldest), asked).scalars()).difference(besides))[:limit]
+        rows = self._connection.execute(_oldest(len(claims)), {**lanes, "limit_": limit + len(besides)})
+        known = set(besides)
+        sizes = [(row.id, row.size) for row in rows if row.id not in known]
         found: list[Message] = []
-        for some in chunks(self._within(ids, WAITING_BYTES)):
-            rows = self._connection.execute(select(messages).where(_M.id.in_(some)).order_by(_M.id))
-            found += [self._whole(row) for row in rows]
+        for some in chunks(_within(sizes[:limit], WAITING_BYTES)):
+            found += [self._unread(row) for row in self._connection.execute(_THESE, {"ids": some})]
         return found
-
-    def _within(self, ids: Sequence[int], limit: int) -> list[int]:
-        """Return the first of these that together take at most ``limit`` bytes as stored; one at least."""
-        sizes: dict[int, int] = {}
-        for some in chunks(ids):
-            query = select(_M.id, func.length(_M.raw)).where(_M.id.in_(some))
-            sizes.update((id, size) for id, size in self._connection.execute(query))
-        total = itertools.accumulate(sizes[id] for id in ids)
-        return [id for place, (id, size) in enumerate(zip(ids, total, strict=True)) if not place or size <= limit]
 
     def get(self, message: int) -> Message | None:
         """Return one message with its raw bytes."""
@@ -90,6 +83,9 @@ class SqlMessages:
 
     def settle(self, results: Sequence[Became], at: datetime) -> None:
         """Record what became of messages, in one round trip."""
+        plain = sorted(one.message for one in results if one == Became(one.message, MessageState.TRANSLATED))
+        for some in chunks(plain):
+            self._connection.execute(_SETTLE_PLAIN, {"ids": some, "settled_at_": at})
         values = [
             {
                 "id_": one.message,
@@ -98,7 +94,8 @@ class SqlMessages:
                 "place_": one.place,
                 "reason_": one.reason,
             }
-            for one in results
+            for one in sorted(results, key=lambda one: one.message)
+            if not _is_plain(one)
         ]
         if values:
             self._connection.execute(_SETTLE, values)
@@ -117,6 +114,9 @@ class SqlMessages:
         query = select(gap_messages.c.message).where(gap_messages.c.gap == gap).order_by(gap_messages.c.message)
         return list(self._connection.execute(query).scalars())
 
+    def _unread(self, row: Any) -> Message:
+        return _message(row, raw=self._unit.cipher.open(row.raw, row_place(row.id, row.digest, row.received_at, "raw")))
+
     def _whole(self, row: Any) -> Message:
         cipher = self._unit.cipher
         return _message(
@@ -126,6 +126,32 @@ class SqlMessages:
                 row.acknowledgment, row_place(row.id, row.digest, row.received_at, "acknowledgment")
             ),
         )
+
+
+def _is_plain(one: Became) -> bool:
+    """Whether a message was translated and there is nothing to say about it."""
+    return one.state is MessageState.TRANSLATED and not one.place and not one.reason
+
+
+@cache
+def _oldest(lanes: int) -> TextClause:
+    """Return a query of the oldest stored messages of so many lanes, with their size: one index range for each."""
+    each = [
+        select(_M.id, func.length(_M.raw).label("size"))
+        .where(text(IS_STORED), _M.lane == bindparam(f"lane_{place}"))
+        .order_by(_M.id)
+        .limit(bindparam("limit_"))
+        .subquery(f"of_{place}")
+        for place in range(lanes)
+    ]
+    query = union_all(*(select(one) for one in each)).order_by(text("id")).limit(bindparam("limit_"))
+    return text(str(query.compile()))  # as text, or the toolkit would walk through it each time
+
+
+def _within(sizes: Sequence[tuple[int, int]], limit: int) -> list[int]:
+    """Return the ids of the first of these that together take at most ``limit`` bytes as stored; one at least."""
+    total = itertools.accumulate(size for _, size in sizes)
+    return [id for place, ((id, _), size) in enumerate(zip(sizes, total, strict=True)) if not place or size <= limit]
 
 
 def _conditions(wanted: MessageFilter) -> Iterator[ColumnElement[bool] | TextClause]:

@@ -164,23 +164,27 @@ def _wait_until_open(node: RabbitNode, running: subprocess.Popen[bytes]) -> None
 
 def start(folder: Path) -> tuple[RabbitNode, subprocess.Popen[bytes]]:
     """Start a node in a folder of its own and wait until it takes connections."""
-    server = programs() / "rabbitmq-server"
     account = ACCOUNT if os.geteuid() == 0 else None
     port, tls_port, epmd, distribution = free_ports(4)
     _prepare(folder, port, tls_port, account)
     node = RabbitNode(folder, port, tls_port, _environment(folder, port, epmd, distribution), account)
-    with (folder / "output").open("wb") as output:
+    return node, run(node)
+
+
+def run(node: RabbitNode) -> subprocess.Popen[bytes]:
+    """Start a node, again after it ended, and wait until it takes connections."""
+    with (node.folder / "output").open("ab") as output:
         running = subprocess.Popen(
-            [server],
+            [programs() / "rabbitmq-server"],
             env=node.environment,
-            user=account,
-            group=account,
-            extra_groups=[] if account else None,
+            user=node.account,
+            group=node.account,
+            extra_groups=[] if node.account else None,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            cwd=folder,
+            cwd=node.folder,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no threads yet
         )
     try:
@@ -188,7 +192,7 @@ def start(folder: Path) -> tuple[RabbitNode, subprocess.Popen[bytes]]:
     except BaseException:
         stop(node, running)
         raise
-    return node, running
+    return running
 
 
 def stop(node: RabbitNode, running: subprocess.Popen[bytes]) -> None:

@@ -56,7 +56,7 @@ class Store(Protocol):
 
         A repeat (same feed, MSH-10 and digest, answered positively within the window, or earlier in this batch) is
         not stored again and gets the stored acknowledgment. Same MSH-10 with another digest is stored as a
-        ``conflict``, with a hold, and gets ``conflict_acknowledgment``.
+        ``conflict``, with a hold, and gets what its ``answer_conflict`` writes.
         """
 
     def begin(self, *, write: bool = True) -> AbstractContextManager[Transaction]:

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
+from typing import Any
 
 from sqlalchemy import bindparam, select
 
 from gateway.model.message import Incoming, Intake, MessageState, Stored
 from gateway.ports import Hold
-from gateway.store.arrivals import ArrivalRow
-from gateway.store.backend import Unit
+from gateway.store.arrivals import ArrivalRow, Arrivals
+from gateway.store.backend import Backend, Unit, driver
+from gateway.store.cipher import Cipher
 from gateway.store.messages import row_place
 from gateway.store.schema import messages
 from gateway.store.types import short, storable
@@ -48,10 +50,19 @@ class _Seen:
     sealed: bytes = b""
 
 
-class _Intake:
-    """One batch on its way in."""
+class ConflictFound(Exception):
+    """A control id was used before for other content: the batch needs more than its own table."""
 
-    def __init__(self, unit: Unit, batch: Sequence[Incoming]) -> None:
+
+class _Intake:
+    """One batch on its way in. Without a ``unit`` it raises ``ConflictFound`` at the first conflict."""
+
+    def __init__(
+        self, driver: Any, arrivals: Arrivals, cipher: Cipher, batch: Sequence[Incoming], unit: Unit | None
+    ) -> None:
+        self._driver = driver
+        self._arrivals = arrivals
+        self._cipher = cipher
         self._unit = unit
         self._batch = batch
         self._keys = [_key(one) for one in batch]
@@ -65,9 +76,10 @@ class _Intake:
         numbers = self._admit()
         answers = [self._answer(one, key, numbers) for one, key in zip(self._batch, self._keys, strict=True)]
         if self._rows:
-            self._unit.backend.arrivals.insert(self._unit.connection, self._rows)
-        for hold in self._holds:
-            SqlWorkList(self._unit).open_hold(hold)
+            self._arrivals.insert(self._driver, self._rows)
+        if self._unit:
+            for hold in self._holds:
+                SqlWorkList(self._unit).open_hold(hold)
         return answers
 
     def _admit(self) -> Iterator[int]:
@@ -76,14 +88,14 @@ class _Intake:
         for feed, control_id in {key for key in self._keys if key[1]}:
             named.setdefault(feed, []).append(control_id)
         locks = [_lock_key(feed, control_id) for feed, control_ids in named.items() for control_id in control_ids]
-        numbers, seen = self._unit.backend.arrivals.admit(self._unit.connection, len(self._batch), locks, named)
+        numbers, seen = self._arrivals.admit(self._driver, len(self._batch), locks, named)
         for id, feed, control_id, received_at, digest, sealed in seen:
             found = _Seen(id, bytes(digest), received_at, sealed=sealed)
             self._seen.setdefault((feed, control_id), []).append(found)
         return iter(numbers)
 
     def _answer(self, one: Incoming, key: _Key, numbers: Iterator[int]) -> Stored:
-        digest = self._unit.cipher.hash_bytes("message", one.digest)[:16]
+        digest = self._cipher.hash_bytes("message", one.digest)[:16]
         if key[1] and (known := self._seen.get(key)):
             since = one.received_at - timedelta(days=one.repeat_window_days)
             earlier = [seen for seen in known if seen.received_at >= since]
@@ -101,9 +113,11 @@ class _Intake:
         if not seen.sealed:
             return seen.acknowledgment
         place = row_place(seen.id, seen.digest, seen.received_at, "acknowledgment")
-        return self._unit.cipher.open(seen.sealed, place)
+        return self._cipher.open(seen.sealed, place)
 
     def _conflict(self, one: Incoming, key: _Key, digest: bytes, since: datetime, numbers: Iterator[int]) -> Stored:
+        if self._unit is None:
+            raise ConflictFound
         answer = one.answer_conflict()
         if (key, digest) not in self._conflicts:
             values = {"control_id_": one.control_id, "feed_": one.feed, "digest_": digest, "since_": since}
@@ -124,7 +138,7 @@ class _Intake:
         return self._store(held, key, digest, id)
 
     def _store(self, one: Incoming, key: _Key, digest: bytes, id: int) -> int:
-        seal = self._unit.cipher.seal
+        seal = self._cipher.seal
         row = (
             id,
             key[0],
@@ -144,13 +158,22 @@ class _Intake:
         return id
 
 
-def receive(unit: Unit, batch: Sequence[Incoming]) -> list[Stored]:
-    """Store a batch inside a transaction and say what to answer each, in the same order.
+def receive(backend: Backend, cipher: Cipher, batch: Sequence[Incoming]) -> list[Stored]:
+    """Store a batch in one transaction and say what to answer each, in the same order; the turn is held already.
 
     What runs at the same time with the same feed and MSH-10 waits for this transaction to end, so of two equal
     messages one is stored.
     """
-    return _Intake(unit, batch).run() if batch else []
+    if not batch:
+        return []
+    arrivals = backend.arrivals
+    try:
+        with arrivals.transaction() as base:
+            return _Intake(base, arrivals, cipher, batch, None).run()
+    except ConflictFound:
+        with backend.writer.begin() as connection:
+            unit = Unit(connection, backend, cipher)
+            return _Intake(driver(connection), arrivals, cipher, batch, unit).run()
 
 
 def _key(one: Incoming) -> _Key:

@@ -12,7 +12,6 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DisconnectionError
 
-from gateway.store.arrivals import Arrivals
 from gateway.store.backend import Insert, no_turn
 from gateway.store.faults import translate_errors
 from gateway.store.page_tables import PageTables
@@ -30,7 +29,7 @@ class PostgresBackend:
     def __init__(self, url: URL) -> None:
         self.writer: Engine = _engine(url.set(drivername="postgresql+psycopg"))
         self.reader = self.writer
-        self.arrivals: Arrivals = PostgresArrivals()
+        self.arrivals = PostgresArrivals(self.writer)
         self.pages: PageTables = PostgresPages()
 
     def turn(self, *, urgent: bool = False) -> AbstractContextManager[None]:
@@ -48,6 +47,7 @@ class PostgresBackend:
 
     def close(self) -> None:
         """Close every connection."""
+        self.arrivals.close()
         self.writer.dispose()
 
 

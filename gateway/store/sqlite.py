@@ -81,10 +81,10 @@ class SqliteBackend:
         if read_only and not path.exists():
             raise StoreUnavailable(f"{path}: there is no database yet; `gateway serve` makes it")
         self._gate = WriterGate()
-        self.arrivals: Arrivals = SqliteArrivals()
         self.pages: PageTables = SqlitePages()
         self.reader = _engine(url, _READERS, read_only=True)
         self.writer = self.reader if read_only else _engine(url, 1, read_only=False)
+        self.arrivals: Arrivals = SqliteArrivals(self.writer)
 
     def turn(self, *, urgent: bool = False) -> AbstractContextManager[None]:
         """Wait for the turn to write; urgent ones go first."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Engine, event
 
 from gateway.store.arrivals import COLUMNS, ArrivalRow, SeenRow
-from gateway.store.backend import chunks, driver
+from gateway.store.backend import chunks
 from gateway.store.faults import translate
 from gateway.store.types import microseconds
 
@@ -26,36 +27,60 @@ _SIZES: Final = (1, 8, 64, 512)
 
 
 class SqliteArrivals:
-    """Received messages in SQLite."""
+    """Received messages in SQLite, over the one connection of the writing engine.
 
-    def __init__(self) -> None:
+    Whoever holds the turn to write has that connection to himself, so it need not be checked out of its pool.
+    """
+
+    def __init__(self, writer: Engine) -> None:
+        self._writer = writer
+        self._driver: sqlite3.Connection | None = None
         self._last: int | None = None  # nobody else counts on: the file is this process's
+        event.listen(writer, "connect", self._connected)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection inside a transaction."""
+        driver = self._opened()
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+            try:
+                yield driver
+                driver.execute("COMMIT")
+            except BaseException:
+                if driver.in_transaction:  # SQLite has rolled back some errors itself
+                    driver.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise translate(error) from None
 
     def admit(
-        self, connection: Connection, count: int, locks: Sequence[int], named: Mapping[str, Sequence[str]]
+        self, driver: Any, count: int, locks: Sequence[int], named: Mapping[str, Sequence[str]]
     ) -> tuple[Sequence[int], Sequence[SeenRow]]:
         """Return new ids, those of deleted rows never again, and what was seen before."""
         del locks
-        base = driver(connection)
-        seen: list[SeenRow] = []
-        try:
-            if self._last is None:
-                self._last = base.execute(_LAST).fetchone()[0]
-            for feed, control_ids in named.items():
-                for some in _filled(control_ids):
-                    seen += map(_seen, base.execute(_look_back(len(some)), (feed, *some)))
-        except sqlite3.Error as error:
-            raise translate(error) from None
+        if self._last is None:
+            self._last = driver.execute(_LAST).fetchone()[0]
         first = self._last + 1
         self._last += count
+        seen: list[SeenRow] = []
+        for feed, control_ids in named.items():
+            for some in _filled(control_ids):
+                seen += map(_seen, driver.execute(_look_back(len(some)), (feed, *some)))
         return range(first, first + count), seen
 
-    def insert(self, connection: Connection, rows: Sequence[ArrivalRow]) -> None:
+    def insert(self, driver: Any, rows: Sequence[ArrivalRow]) -> None:
         """Insert rows of ``messages``."""
-        try:
-            driver(connection).executemany(_INSERT, [(*row[:6], microseconds(row[6]), *row[7:]) for row in rows])
-        except sqlite3.Error as error:
-            raise translate(error) from None
+        driver.executemany(_INSERT, [(*row[:6], microseconds(row[6]), *row[7:]) for row in rows])
+
+    def _connected(self, driver: sqlite3.Connection, _record: object) -> None:
+        self._driver = driver
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._driver is None:
+            self._writer.connect().close()
+        assert self._driver is not None  # noqa: S101 (connecting tells it)
+        return self._driver
 
 
 @cache

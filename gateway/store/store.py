@@ -71,8 +71,8 @@ class SqlStore:
         when the sender tries again.
         """
         self._cipher.refresh()
-        with self._backend.turn(urgent=True), pool_errors(), self._backend.writer.begin() as connection:
-            return receive(Unit(connection, self._backend, self._cipher), batch)
+        with self._backend.turn(urgent=True), pool_errors():
+            return receive(self._backend, self._cipher, batch)
 
     @contextmanager
     def begin(self, *, write: bool = True) -> Iterator[SqlTransaction]:

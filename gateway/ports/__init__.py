@@ -23,6 +23,7 @@ from gateway.ports.rows import (
     Unreceipted,
     spans,
 )
+from gateway.ports.sealing import Draft, Horizon, Leases, Misfit, Seal, Seals
 from gateway.ports.store import Store, Transaction
 from gateway.ports.tables import (
     Audit,
@@ -49,14 +50,18 @@ __all__ = [
     "CodeMaps",
     "ChangeRange",
     "Deliveries",
+    "Draft",
     "Event",
     "GapLine",
     "GroupAdapter",
     "Hold",
+    "Horizon",
     "LaneClaim",
     "Lanes",
+    "Leases",
     "MessageFilter",
     "Messages",
+    "Misfit",
     "Outbox",
     "Packager",
     "Process",
@@ -66,7 +71,9 @@ __all__ = [
     "Resealed",
     "Resources",
     "Saved",
+    "Seal",
     "Sealing",
+    "Seals",
     "Store",
     "Transaction",
     "Translator",

@@ -11,6 +11,7 @@ from typing import Protocol
 from gateway.model.keys import Keys
 from gateway.model.message import Incoming, Stored
 from gateway.ports.rows import Backup, QueueLine
+from gateway.ports.sealing import Leases, Seals
 from gateway.ports.tables import (
     Audit,
     Breakers,
@@ -36,6 +37,8 @@ class Transaction(Protocol):
     worklist: WorkList
     codes: CodeMaps
     audit: Audit
+    seals: Seals
+    leases: Leases
     outbox: Outbox
     breakers: Breakers
     processes: Processes

@@ -42,6 +42,7 @@ class Cipher:
 
     def __init__(self, keys: Keys, changed: Callable[[], Keys | None] = lambda: None) -> None:
         self._index = keys.index
+        self._audit = keys.audit
         self._changed = changed
         self._looking = threading.Lock()
         self._look_again = time.monotonic() + LOOK_SECONDS
@@ -99,6 +100,10 @@ class Cipher:
             self._look_again = time.monotonic() + LOOK_SECONDS
             if keys := self._changed():
                 self.take(keys)
+
+    def mark(self, value: bytes) -> bytes:
+        """Return the keyed digest (32 bytes) that seals a value of the audit trail."""
+        return hmac.digest(self._audit, value, "sha256")
 
     def hash(self, kind: str, *parts: str) -> bytes:
         """Return the keyed hash (32 bytes) by which a value is found without being readable."""

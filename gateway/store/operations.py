@@ -1,29 +1,25 @@
-"""The audit trail, the circuits of the recipients, and what waits where."""
+"""The circuits of the recipients, the processes that run, and what waits where."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import func, select, text
 
-from gateway.ports import AuditEvent, Breaker, Process, QueueLine
+from gateway.ports import Breaker, Process, QueueLine
 from gateway.store.backend import Unit, replacing
 from gateway.store.schema import (
     IS_DEAD,
     IS_DUE,
     IS_SENDING,
     IS_STORED,
-    audit,
     breakers,
     deliveries,
     messages,
     processes,
 )
 
-_A = audit.c
 _B = breakers.c
-_INSERT = audit.insert()
 _FEEDS = (
     select(messages.c.feed, func.count().label("waiting"), func.min(messages.c.received_at).label("oldest"))
     .where(text(IS_STORED))
@@ -39,38 +35,6 @@ _SENDING = (
     select(deliveries.c.recipient, deliveries.c.due_at).where(text(IS_SENDING)).order_by(deliveries.c.lease_until)
 )
 _DEAD = select(deliveries.c.recipient, func.count()).where(text(IS_DEAD)).group_by(deliveries.c.recipient)
-
-
-class SqlAudit:
-    """The audit trail: append only."""
-
-    def __init__(self, unit: Unit) -> None:
-        self._connection = unit.connection
-
-    def write(self, events: Iterable[AuditEvent]) -> None:
-        """Append events."""
-        rows = [
-            {
-                "at": event.at,
-                "action": event.action,
-                "actor": event.actor,
-                "subject": event.subject,
-                "detail": event.detail,
-            }
-            for event in events
-        ]
-        if rows:
-            self._connection.execute(_INSERT, rows)
-
-    def find(self, *, subject: str = "", action: str = "", limit: int = 200) -> list[AuditEvent]:
-        """Return events, newest first."""
-        query = select(audit).order_by(_A.id.desc()).limit(limit)
-        if subject:
-            query = query.where(_A.subject == subject)
-        if action:
-            query = query.where(_A.action == action)
-        rows = self._connection.execute(query)
-        return [AuditEvent(row.at, row.action, row.actor, row.subject, row.detail) for row in rows]
 
 
 class SqlBreakers:

@@ -16,6 +16,7 @@ from gateway.model.keys import Keys
 from gateway.model.message import Incoming, Stored
 from gateway.ports import Backup, QueueLine
 from gateway.store import backup, migrate, operations
+from gateway.store.audit import SqlAudit
 from gateway.store.backend import Backend, Unit
 from gateway.store.cipher import Cipher
 from gateway.store.codes import SqlCodeMaps
@@ -23,10 +24,12 @@ from gateway.store.deliveries import SqlDeliveries
 from gateway.store.faults import pool_errors
 from gateway.store.intake import receive
 from gateway.store.lanes import SqlLanes
+from gateway.store.leases import SqlLeases
 from gateway.store.messages import SqlMessages
 from gateway.store.outbox import SqlOutbox
 from gateway.store.resources import SqlResources
 from gateway.store.sealed import SqlSealing
+from gateway.store.seals import SqlSeals
 from gateway.store.worklist import SqlWorkList
 
 
@@ -41,7 +44,9 @@ class SqlTransaction:
         self.deliveries: ports.Deliveries = SqlDeliveries(unit)
         self.worklist: ports.WorkList = SqlWorkList(unit)
         self.codes: ports.CodeMaps = SqlCodeMaps(unit)
-        self.audit: ports.Audit = operations.SqlAudit(unit)
+        self.audit: ports.Audit = SqlAudit(unit)
+        self.seals: ports.Seals = SqlSeals(unit)
+        self.leases: ports.Leases = SqlLeases(unit)
         self.outbox: ports.Outbox = SqlOutbox(unit)
         self.breakers: ports.Breakers = operations.SqlBreakers(unit)
         self.processes: ports.Processes = operations.SqlProcesses(unit)

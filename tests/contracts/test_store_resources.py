@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
-from gateway.errors import VersionConflict
+from gateway.errors import StoreError, VersionConflict
 from gateway.model.translation import PatientKey
 from gateway.ports import ChangeRange
 from tests.contracts.stores import NOW, uid, version
@@ -121,6 +122,83 @@ def test_the_changes_of_many_patients_come_in_one_answer(store):
         [a4.change],
         [],
     ]
+
+
+def test_a_message_of_hundreds_of_results_is_read_whole_and_in_parts(store):
+    many = append(store, *(version(number) for number in range(1, 301)))
+    with store.begin(write=False) as tx:
+        assert tx.resources.of_patient(ANNA) == many
+        assert tx.resources.of_patient(ANNA, after=many[99].change, upto=many[279].change) == many[100:280]
+        assert tx.resources.of_patient(ANNA, after=many[99].change, limit=150) == many[100:250]
+        assert tx.resources.heads([uid(150)]) == {uid(150): many[149]}
+        assert tx.resources.of_message(1) == many
+
+
+def test_a_limit_is_met_however_many_messages_the_versions_came_with(store):
+    written = [
+        one
+        for message in range(1, 61)
+        for one in append(store, version(message, message=message), version(900, message, message=message))
+    ]
+    newest = [one for one in written if one.id != uid(900)] + written[-1:]
+    with store.begin(write=False) as tx:
+        assert tx.resources.of_patient(ANNA, limit=40) == newest[:40]
+        assert tx.resources.of_patient(ANNA, limit=100) == newest
+        assert tx.resources.of_patient(ANNA, every_version=True, limit=70) == written[:70]
+        assert tx.resources.heads([uid(900)]) == {uid(900): written[-1]}
+
+
+def test_a_version_given_to_another_patient_leaves_the_first_without_it(store):
+    first, stays = append(store, version(1), version(2))
+    (moved,) = append(store, version(1, 2, patient=BRUNO))
+    with store.begin(write=False) as tx:
+        assert tx.resources.of_patient(ANNA) == [stays]
+        assert tx.resources.of_patient(ANNA, every_version=True) == [first, stays]
+        assert tx.resources.of_patient(BRUNO) == [moved]
+
+
+def test_what_two_workers_append_at_once_is_told_apart(database):
+    """Both draw numbers before either commits; with one writer at a time they follow each other."""
+    first = database.open()
+    second = first if database.is_sqlite else database.open()
+    if database.is_sqlite:
+        written = (
+            append(first, version(1), version(2)),
+            append(second, version(3, patient=BRUNO)),
+            append(first, version(4)),
+        )
+    else:
+        with first.begin() as one:
+            early = one.resources.append([version(1), version(2)])
+            with second.begin() as other:
+                beside = other.resources.append([version(3, patient=BRUNO)])
+            written = early, beside, one.resources.append([version(4)])
+    every = {one.id: one for some in written for one in some}
+    with first.begin(write=False) as tx:
+        assert tx.resources.heads(every) == every
+        assert [one.id for one in tx.resources.of_patient(ANNA)] == [uid(1), uid(2), uid(4)]
+        assert [one.id for one in tx.resources.of_patient(BRUNO)] == [uid(3)]
+
+
+def test_text_that_no_database_holds_is_kept_as_near_as_can_be(store):
+    append(store, version(1, code="urn:x|\ud800", held="\x00odd"))
+    with store.begin(write=False) as tx:
+        head = tx.resources.heads([uid(1)])[uid(1)]
+    assert head.code == "urn:x|?"
+    assert head.held == "\ufffdodd"
+
+
+def test_a_page_put_in_the_place_of_another_is_noticed(store):
+    first, second = append(store, version(1)), append(store, version(2))
+    with store.begin() as tx:
+        tx._unit.connection.execute(
+            text(
+                f"UPDATE pages SET body = (SELECT body FROM pages WHERE page = {first[0].change})"
+                f" WHERE page = {second[0].change}"
+            )
+        )
+    with store.begin(write=False) as tx, pytest.raises(StoreError, match="changed outside"):
+        tx.resources.heads([uid(2)])
 
 
 def test_shared_resources_are_those_of_nobody(store):

@@ -221,18 +221,23 @@ class Deployment:
         if feed.kind == "folder":
             return drop(message, Path(feed.path))
         answers = []
-        once = self._post if feed.kind == "http" else self._send
-        wait_for(lambda: answers.append(once(message, feed)) or answers[-1], PATIENCE, f"an answer to {message.name}")
+        wait_for(
+            lambda: answers.append(self.try_once(message)) or answers[-1], PATIENCE, f"an answer to {message.name}"
+        )
         return answers[-1]
 
-    def _send(self, message, feed):
-        return next(iter(send([message.raw], Target("127.0.0.1", feed.port)).codes), "")
+    def try_once(self, message):
+        """Send one message over the network, once, as an impatient sender does: MSA-1, empty without an answer."""
+        feed = self.settings.feeds[message.feed]
+        if feed.kind == "http":
+            return self._post(message, feed)
+        return next(iter(send([message.raw], Target("127.0.0.1", feed.port), timeout=10).codes), "")
 
     def _post(self, message, feed):
         member = next(member for member in self.members.values() if "api" in member.roles)
         headers = {"Content-Type": "application/hl7-v2"}
         try:
-            answer = httpx.post(f"{member.address}/hl7v2/{feed.id}", content=message.raw, headers=headers)
+            answer = httpx.post(f"{member.address}/hl7v2/{feed.id}", content=message.raw, headers=headers, timeout=10)
         except httpx.HTTPError:
             return ""
         return answer.content.partition(b"\rMSA|")[2][:2].decode()
@@ -248,7 +253,9 @@ class Deployment:
         """A look into the deployment's database: a connection of our own, beside the owner of a SQLite file."""
         if self._store is None:
             settings = self.settings
-            self._store = create_store(settings.database_url, read_keys(settings.key_file), read_only=True)
+            self._store = create_store(
+                settings.database_url.get_secret_value(), read_keys(settings.key_file), read_only=True
+            )
         return self._store
 
     def settle(self, seconds=PATIENCE):

@@ -121,11 +121,11 @@ def sqlite_store(folder):
 
 
 @contextmanager
-def listening(store, *feeds, **options):
+def listening(store, *feeds, handshake_seconds=10.0, **options):
     """Run an intake and the listeners of MLLP feeds; give the listener, its ``intake`` and ``metrics`` beside it."""
     metrics = Metrics()
     intake = Intake(store, clock, metrics=metrics, **options)
-    listener = MllpListener(feeds, intake, metrics)
+    listener = MllpListener(feeds, intake, metrics, handshake_seconds=handshake_seconds)
     intake.start()
     listener.start()
     try:

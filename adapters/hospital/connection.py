@@ -67,6 +67,7 @@ class Connection(asyncio.Protocol):
         self._reader = BlockReader(self._feed.max_bytes)
         self._slots: deque[Slot] = deque()
         self._transport: asyncio.Transport
+        self.made = False
         self._began: float | None = None
         self._stuck: float | None = None
         self._heard = time.monotonic()
@@ -76,6 +77,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Admit the sender, or close at once: over the limit, or another certificate than the feed's."""
         self._transport = transport = cast(asyncio.Transport, transport)
+        self.made = True
         transport.set_write_buffer_limits(high=_WRITE_BUFFER)
         if reason := self._listener.refusal(transport):
             self._ending = True

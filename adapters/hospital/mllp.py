@@ -11,16 +11,16 @@ from typing import Any, Final
 import structlog
 
 from adapters.hospital.connection import Connection, Slot
-from adapters.hospital.tls import server_context, shows_subject
+from adapters.hospital.tls import feed_context, shows_subject
 from gateway.errors import ConfigurationError
 from gateway.model.site import Feed
 from gateway.services.metrics import Metrics
 from gateway.services.receive import Answer, Intake
+from gateway.tls import HANDSHAKE_SECONDS
 
 log = structlog.get_logger()
 
 _SWEEP_SECONDS: Final = 0.25
-_HANDSHAKE_SECONDS: Final = 10.0
 _SHUTDOWN_SECONDS: Final = 1.0
 _CLOSING_SECONDS: Final = 0.02
 """Within which the loop makes an accepted connection, or closes an aborted one."""
@@ -29,8 +29,12 @@ _CLOSING_SECONDS: Final = 0.02
 class _FeedListener:
     """One feed's port and its connections. Lives on the loop's thread."""
 
-    def __init__(self, feed: Feed, intake: Intake, metrics: Metrics, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, feed: Feed, intake: Intake, metrics: Metrics, loop: asyncio.AbstractEventLoop, handshake_seconds: float
+    ) -> None:
         self.feed = feed
+        self._handshake_seconds = handshake_seconds
+        self._handshakes: dict[Connection, float] = {}
         self.intake = intake
         self.connections: set[Connection] = set()
         self._metrics = metrics
@@ -41,14 +45,14 @@ class _FeedListener:
     async def open(self) -> int:
         """Listen; return the port (the one chosen when the feed says 0). Raises ``ConfigurationError``."""
         tls = self.feed.tls
-        context = server_context(tls, self.feed.id) if tls else None
+        context = feed_context(tls, self.feed.id) if tls else None
         try:
             self._server = await self._loop.create_server(
-                lambda: Connection(self),
+                self._arrived,
                 self.feed.host,
                 self.feed.port,
                 ssl=context,
-                ssl_handshake_timeout=_HANDSHAKE_SECONDS if context else None,
+                ssl_handshake_timeout=self._handshake_seconds if context else None,
                 ssl_shutdown_timeout=_SHUTDOWN_SECONDS if context else None,
                 backlog=512,
             )
@@ -58,6 +62,13 @@ class _FeedListener:
         port: int = self._server.sockets[0].getsockname()[1]
         log.info("listening", feed=self.feed.id, host=self.feed.host, port=port, tls=context is not None)
         return port
+
+    def _arrived(self) -> Connection:
+        """Make the connection of a socket that was accepted; with TLS it is made known once the handshake is done."""
+        connection = Connection(self)
+        if self.feed.tls:
+            self._handshakes[connection] = time.monotonic() + self._handshake_seconds
+        return connection
 
     def refusal(self, transport: asyncio.Transport) -> str:
         """Return why a new connection is not taken: ``stopping``, ``limit``, ``certificate`` or nothing."""
@@ -102,7 +113,13 @@ class _FeedListener:
             connection.flush()
 
     def sweep(self, now: float) -> None:
-        """Look after time limits."""
+        """Look after time limits, and count handshakes that came to nothing."""
+        for connection, until in tuple(self._handshakes.items()):
+            if connection.made:
+                del self._handshakes[connection]
+            elif now > until + _SWEEP_SECONDS:
+                del self._handshakes[connection]
+                self.refused("handshake")
         for connection in tuple(self.connections):
             connection.sweep(now)
 
@@ -121,7 +138,15 @@ class _FeedListener:
 class MllpListener:
     """The listeners of every MLLP feed. ``ports`` maps feed id -> port once started."""
 
-    def __init__(self, feeds: Iterable[Feed], intake: Intake, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        feeds: Iterable[Feed],
+        intake: Intake,
+        metrics: Metrics,
+        *,
+        handshake_seconds: float = HANDSHAKE_SECONDS,
+    ) -> None:
+        self._handshake_seconds = handshake_seconds
         self._feeds = [feed for feed in feeds if feed.kind == "mllp"]
         self._intake = intake
         self._metrics = metrics
@@ -134,7 +159,7 @@ class MllpListener:
     def start(self) -> None:
         """Listen on every feed's port. Raises ``ConfigurationError`` naming the feed that cannot."""
         self._loop = asyncio.new_event_loop()
-        self._listeners = [_FeedListener(feed, self._intake, self._metrics, self._loop) for feed in self._feeds]
+        self._listeners = [self._listener(feed) for feed in self._feeds]
         self._thread.start()
         try:
             asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
@@ -149,6 +174,9 @@ class MllpListener:
         asyncio.run_coroutine_threadsafe(self._close(drain), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+
+    def _listener(self, feed: Feed) -> _FeedListener:
+        return _FeedListener(feed, self._intake, self._metrics, self._loop, self._handshake_seconds)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

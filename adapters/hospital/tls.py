@@ -1,51 +1,51 @@
-"""TLS for feeds: 1.2 or newer, and the certificate a sender must show."""
+"""Which certificate a sender must show on a feed with mutual TLS."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from gateway.errors import ConfigurationError
 from gateway.model.site import Tls
+from gateway.tls import server_context
 
 
-def server_context(tls: Tls, feed: str) -> ssl.SSLContext:
-    """Return the context of a listening socket. Raises ``ConfigurationError`` naming the feed and the file."""
+def feed_context(tls: Tls, feed: str) -> ssl.SSLContext:
+    """Return the context of a feed's port. Raises ``ConfigurationError`` naming the feed and the file."""
     if tls.client_subject and not tls.client_ca:
         raise ConfigurationError(f"feed {feed}", "client_subject needs client_ca")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(tls.certificate, tls.key)
-        if tls.client_ca:
-            context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(tls.client_ca)
-    except OSError as error:
-        files = f"{tls.certificate}, {tls.key}" + (f", {tls.client_ca}" if tls.client_ca else "")
-        raise ConfigurationError(f"feed {feed}", f"cannot use {files}: {error.strerror or 'not PEM'}") from error
-    return context
+    if tls.client_ca and not tls.client_subject:
+        what = "client_ca needs client_subject: else any certificate of this authority is taken, another site's too"
+        raise ConfigurationError(f"feed {feed}", what)
+    return server_context(f"feed {feed}", tls.certificate, tls.key, tls.client_ca)
 
 
-def client_context(ca: str, certificate: str = "", key: str = "") -> ssl.SSLContext:
-    """Return the context of a sender: ``ca`` verifies the far side (empty: the system's), host names are checked."""
-    context = ssl.create_default_context(cafile=ca or None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if certificate:
-        context.load_cert_chain(certificate, key or None)
-    return context
+def shows_subject(certificate: Mapping[str, Any] | None, subjects: Iterable[str]) -> bool:
+    """Return whether a peer certificate (as ``getpeercert`` gives it) is of one of these subjects.
 
+    A subject is a DNS name, or a common name where the certificate has no DNS name; ``*`` stands for one label.
 
-def shows_subject(certificate: Mapping[str, Any] | None, subject: str) -> bool:
-    """Return whether a peer certificate (as ``getpeercert`` gives it) has this common name or DNS name.
-
-    >>> shows_subject({"subject": ((("commonName", "lis.example"),),)}, "LIS.example")
+    >>> shows_subject({"subject": ((("commonName", "lis.example"),),)}, ["LIS.example"])
     True
-    >>> shows_subject({"subjectAltName": (("DNS", "ehr.example"),)}, "lis.example")
+    >>> shows_subject({"subjectAltName": (("DNS", "a.b.lis.example"),)}, ["*.lis.example"])
     False
     """
     if not certificate:
         return False
-    names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
-    names += [value for key, value in certificate.get("subjectAltName", ()) if key == "DNS"]
-    return subject.casefold() in (name.casefold() for name in names)
+    names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
+    names = names or [value for part in certificate.get("subject", ()) for kind, value in part if kind == "commonName"]
+    return any(_is_of(name.casefold(), subject.casefold()) for name in names for subject in subjects)
+
+
+def _is_of(name: str, subject: str) -> bool:
+    if "*" in name:
+        return False  # a wildcard certificate says nothing about who shows it
+    labels, wanted = name.split("."), subject.split(".")
+    return len(labels) == len(wanted) and all(map(fnmatchcase, labels, map(_literal, wanted)))
+
+
+def _literal(label: str) -> str:
+    """Let ``*`` alone be a pattern."""
+    return label.replace("[", "[[]").replace("?", "[?]")

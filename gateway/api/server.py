@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 
 import uvicorn
 from fastapi import FastAPI
 
 from gateway.errors import ConfigurationError
+from gateway.tls import server_context
 
 
 class HttpServer:
     """Serves an application from the moment it is made; ``address`` is its URL. ``port`` 0 takes a free one.
 
-    With ``certificate`` and ``key`` (PEM files) it speaks TLS 1.2 or newer. Raises ``ConfigurationError`` when the
+    With ``certificate`` and ``key`` (PEM files) it speaks TLS. Raises ``ConfigurationError`` when the
     address cannot be bound.
     """
 
     def __init__(self, app: FastAPI, *, host: str, port: int, certificate: str = "", key: str = "") -> None:
         listener = _bind(host, port)
         self.address = f"{'https' if certificate else 'http'}://{host}:{listener.getsockname()[1]}"
-        tls = {"ssl_certfile": certificate, "ssl_keyfile": key, "ssl_version": ssl.PROTOCOL_TLS_SERVER}
+        context = server_context("gateway.toml", certificate, key) if certificate else None
         config = uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=5,
-            **(tls if certificate else {}),  # type: ignore[arg-type]  # each value has the type of its own parameter
+            ssl_context_factory=(lambda *_: context) if context else None,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="http", daemon=True)

@@ -73,23 +73,29 @@ def open_store(settings: Settings, keys: Keys | None = None, *, read_only: bool 
     """
     from gateway.store import create_store
 
-    if settings.database_url.startswith("sqlite"):
+    if settings.embedded:
         settings.data.mkdir(parents=True, exist_ok=True)
     if keys is not None:
-        return create_store(settings.database_url, keys, read_only=read_only)
+        return create_store(settings.database_url.get_secret_value(), keys, read_only=read_only)
     keys_of(settings)  # makes those of a demo
     file = KeyFile(key_file_of(settings))
     return create_store(
-        settings.database_url, file.read(), read_only=read_only, changed=functools.partial(_changed_keys, file)
+        settings.database_url.get_secret_value(),
+        file.read(),
+        read_only=read_only,
+        changed=functools.partial(_changed_keys, file),
     )
 
 
 def open_broker(settings: Settings) -> Broker:
     """Return the broker of the settings: RabbitMQ when a URL is given, else one inside this process."""
-    if settings.broker_url:
+    if settings.broker_url.get_secret_value():
         from gateway.broker.rabbitmq import RabbitBroker
 
-        return RabbitBroker(settings.broker_url)
+        ca_file = settings.gateway.broker.ca_file
+        return RabbitBroker(
+            settings.broker_url.get_secret_value(), ca_file=str(settings.folder / ca_file) if ca_file else ""
+        )
     from gateway.broker.embedded import EmbeddedBroker
 
     return EmbeddedBroker()

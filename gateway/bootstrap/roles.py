@@ -55,7 +55,7 @@ class Closing:
 
 def _owner(settings: Settings) -> str:
     """Return the name of this process in leases: where it stays the same, a restart takes back what it had."""
-    alone = "embedded" if settings.database_url.startswith("sqlite") else f"{socket.gethostname()}-{os.getpid()}"
+    alone = "embedded" if settings.embedded else f"{socket.gethostname()}-{os.getpid()}"
     return os.environ.get("GATEWAY_INSTANCE") or alone
 
 
@@ -80,7 +80,7 @@ class Gateway:
 
     def start(self) -> None:
         """Prepare the database and start every role of this process."""
-        if self.settings.database_url.startswith("sqlite"):
+        if self.settings.embedded:
             self.store.upgrade()
         self.store.check_schema()
         self._prepare()
@@ -228,7 +228,7 @@ class Gateway:
     @property
     def _write_aim(self) -> timedelta:
         """How long writing a batch is to take: embedded, a message that comes in waits for it."""
-        return timedelta(seconds=0.02 if self.settings.database_url.startswith("sqlite") else 0.2)
+        return timedelta(seconds=0.02 if self.settings.embedded else 0.2)
 
     def _settled(self, settled: Sequence[tuple[str, Became]]) -> None:
         """After a commit: deliveries may be due, and a sender may wait for its application acknowledgment."""

@@ -33,6 +33,7 @@ from gateway.broker.subscription import Received, Subscription
 from gateway.broker.topology import Names, Queue, queues
 from gateway.errors import BrokerError, BrokerUnavailable, ConfigurationError, Unroutable
 from gateway.ports import Event, WakeUp
+from gateway.tls import checked, client_context
 
 log = structlog.get_logger()
 
@@ -53,7 +54,8 @@ _INEQUIVALENT: Final = 406
 class RabbitBroker:
     """``gateway.ports.Broker`` on a RabbitMQ server.
 
-    ``url``: ``amqp://`` or ``amqps://`` with pika's query parameters (``heartbeat``, ``ssl_options`` …).
+    ``url``: ``amqp://`` or ``amqps://`` with pika's query parameters (``heartbeat``, ``ssl_options`` …). ``ca_file``
+    (PEM) verifies the server; empty: the system's authorities, or those of ``ssl_options``.
     ``confirm_within``: seconds until an unconfirmed message counts as lost. ``idle``: seconds without a message after
     which a consumer begins anew, in case the server forgot it.
     """
@@ -63,13 +65,14 @@ class RabbitBroker:
         url: str,
         *,
         prefix: str = "",
+        ca_file: str = "",
         delivery_limit: int = 20,
         confirm_within: float = 30.0,
         idle: float = 60.0,
     ) -> None:
         logging.getLogger("pika").setLevel(logging.CRITICAL)  # its errors are ours to tell, once
         self.names = Names(prefix)
-        self._parameters = _parameters(url)
+        self._parameters = _parameters(url, ca_file)
         self._delivery_limit = delivery_limit
         self._idle = idle
         self._queues: dict[str, Queue] = {}
@@ -250,13 +253,17 @@ class RabbitBroker:
                 connection.close()
 
 
-def _parameters(url: str) -> pika.URLParameters:
+def _parameters(url: str, ca_file: str) -> pika.URLParameters:
     if not url.startswith(("amqp://", "amqps://")):  # pika takes http for amqp
         raise ConfigurationError("GATEWAY_BROKER_URL", "not an amqp:// or amqps:// address")
     try:
         parameters = pika.URLParameters(url)
-    except Exception as error:
-        raise ConfigurationError("GATEWAY_BROKER_URL", "not an amqp:// or amqps:// address") from error
+    except Exception:  # noqa: BLE001 - pika's words may quote a password
+        raise ConfigurationError("GATEWAY_BROKER_URL", "not an amqp:// or amqps:// address") from None
+    if parameters.ssl_options is not None:
+        given = parameters.ssl_options
+        context = client_context("gateway.toml: [broker]", ca_file) if ca_file else checked(given.context)
+        parameters.ssl_options = pika.SSLOptions(context, given.server_hostname)
     if parameters.blocked_connection_timeout is None:
         parameters.blocked_connection_timeout = 60.0
     return parameters

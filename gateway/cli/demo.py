@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import httpx
+from pydantic import SecretStr
 
 from adapters.hospital.client import Target, send
 from fixtures.standins.fhir import FhirStandIn
@@ -129,12 +130,11 @@ class Demo:
                 address = webhook.address
             recipients[recipient.id] = replace(recipient, address=address)
         data = settings.data if "GATEWAY_DATA" in os.environ else Path(self._folder.name)
-        embedded = settings.database_url.startswith("sqlite")
         http = settings.gateway.http.model_copy(update={"port": 0})
         return replace(
             settings,
             data=data,
-            database_url=f"sqlite:///{data}/gateway.db" if embedded else settings.database_url,
+            database_url=SecretStr(f"sqlite:///{data}/gateway.db") if settings.embedded else settings.database_url,
             gateway=settings.gateway.model_copy(update={"http": http}),
             recipients=recipients,
             feeds={feed.id: _moved(feed, settings.data, data) for feed in settings.feeds.values()},
@@ -143,7 +143,7 @@ class Demo:
     def _queue(self, recipient: str) -> QueueStandIn:
         if isinstance(self.gateway.broker, EmbeddedBroker):
             return QueueStandIn(recipient, broker=self.gateway.broker)
-        return QueueStandIn(recipient, url=self.settings.broker_url)
+        return QueueStandIn(recipient, url=self.settings.broker_url.get_secret_value())
 
     def _send(self, message: Played) -> str:
         feed = self.settings.feeds[message.feed]

@@ -12,7 +12,7 @@ from adapters.hospital.client import Summary, Target
 from adapters.hospital.client import send as send_messages
 from gateway.cli.base import app, complain, out, progress
 from gateway.cli.inputs import messages_of
-from gateway.errors import GatewayError
+from gateway.tls import client_context
 
 _WORDS = {
     "no connection: ConnectionRefusedError": "nothing listens there; is the gateway running on this port?",
@@ -55,15 +55,8 @@ def _target(to: str, tls: ssl.SSLContext | None) -> Target:
 def _context(tls: bool, ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
     if not (tls or ca or certificate):
         return None
-    named = ", ".join(str(file) for file in (ca, certificate, key) if file)
-    try:
-        context = ssl.create_default_context(cafile=str(ca) if ca else None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if certificate:
-            context.load_cert_chain(certificate, key)
-    except OSError as error:  # ssl.SSLError is one
-        raise GatewayError(f"{named}: cannot be read as PEM: {error.strerror or type(error).__name__}") from None
-    return context
+    files = [str(file) if file else "" for file in (ca, certificate, key)]
+    return client_context("--tls", *files)
 
 
 def _write(summary: Summary, to: str) -> None:

@@ -100,13 +100,13 @@ class Site:
 class Tls:
     """TLS of one socket. Paths to PEM files; ``client_ca`` asks for a client certificate (mutual TLS).
 
-    ``client_subject``: the certificate's common name or DNS name a sender must show (bound to the site).
+    ``client_subject``: whose certificate a sender must show (bound to the site): DNS names or common names.
     """
 
     certificate: str
     key: str
     client_ca: str = ""
-    client_subject: str = ""
+    client_subject: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

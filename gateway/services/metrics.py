@@ -51,7 +51,7 @@ class Metrics:
         self.connections = Gauge("gateway_connections", "Open sender connections.", ("feed",), registry=registry)
         self.connections_refused = Counter(
             "gateway_connections_refused",
-            "Sender connections closed at once: 'limit' or 'certificate'.",
+            "Sender connections not taken: 'limit', 'certificate', 'handshake' or 'stopping'.",
             ("feed", "reason"),
             registry=registry,
         )

@@ -26,7 +26,7 @@ def site_of(file: SiteFile, codes: tuple[CodeMapEntry, ...]) -> Site:
 def feed_of(table: FeedTable, file: SiteFile, folder: Path, data: Path) -> Feed:
     """Return one feed of a site; paths are made absolute (PEM files below the folder, arrivals below the data)."""
     renamed = {"tls", "frame_timeout_seconds", "idle_timeout_seconds", "translated_within_seconds"}
-    renamed |= {"path", "facility"}
+    renamed |= {"path", "facility", "plain_reason"}
     values: dict[str, Any] = table.model_dump(exclude=renamed)
     return Feed(
         **values,
@@ -45,7 +45,7 @@ def _tls(table: TlsTable, folder: Path) -> Tls:
         certificate=str(folder / table.certificate),
         key=str(folder / table.key),
         client_ca=str(folder / table.client_ca) if table.client_ca else "",
-        client_subject=table.client_subject,
+        client_subject=(table.client_subject,) if isinstance(table.client_subject, str) else table.client_subject,
     )
 
 

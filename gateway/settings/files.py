@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from gateway.hl7v2.charset import codec_of
 
@@ -50,6 +50,9 @@ class HttpTable(FileModel):
     port: int = Field(8080, ge=0, le=65535, description="port; 0 takes a free one")
     certificate: str = Field("", description="PEM file; with key, the port speaks TLS 1.2 or newer")
     key: str = Field("", description="PEM file of the certificate's key")
+    plain_reason: str = Field(
+        "", description="why other machines may reach [http] and [probes] without TLS; GATEWAY_HTTP_PLAIN_REASON"
+    )
 
 
 class ProbesTable(FileModel):
@@ -90,6 +93,10 @@ class DeliverTable(FileModel):
 class BrokerTable(FileModel):
     """``[broker]``: RabbitMQ."""
 
+    ca_file: str = Field("", description="PEM file of the authority of the server's certificate; empty: the system's")
+    plain_reason: str = Field(
+        "", description="why amqp:// instead of amqps:// to another machine; GATEWAY_BROKER_PLAIN_REASON"
+    )
     recipient_queue_bytes: int = Field(256 * 1024 * 1024, ge=1024, description="limit of an amqp recipient's queue")
 
 
@@ -105,8 +112,12 @@ class GatewayFile(FileModel):
 
     name: str = Field(description="the unit's name, shown to people")
     data: str = Field("data", description="folder for the embedded database, relative to this file; GATEWAY_DATA")
-    database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in data; GATEWAY_DATABASE_URL")
-    broker_url: str = Field("", description="amqp:// or amqps:// URL; empty: in one process; GATEWAY_BROKER_URL")
+    database_url: SecretStr = Field(
+        SecretStr(""), description="SQLAlchemy URL; empty: SQLite in data; GATEWAY_DATABASE_URL"
+    )
+    broker_url: SecretStr = Field(
+        SecretStr(""), description="amqp:// or amqps:// URL; empty: in one process; GATEWAY_BROKER_URL"
+    )
     key_file: str = Field("", description="file made by `gateway keys create`; GATEWAY_KEY_FILE")
     demo: bool = Field(False, description="allows to run without a key file, with keys made on the spot")
     http: HttpTable = HttpTable()
@@ -139,7 +150,9 @@ class TlsTable(FileModel):
     certificate: str
     key: str
     client_ca: str = Field("", description="authority that signs the senders' certificates")
-    client_subject: str = Field("", description="common name or DNS name the sender's certificate must carry")
+    client_subject: str | tuple[str, ...] = Field(
+        (), description="whose certificate is taken: DNS names (without one, common names); * stands for one label"
+    )
 
 
 class FeedTable(FileModel):
@@ -152,6 +165,7 @@ class FeedTable(FileModel):
     path: str = Field("", description="folder: where files arrive, relative to the data folder")
     look_seconds: float = Field(1.0, gt=0, description="folder: a file unchanged between two looks is complete")
     tls: TlsTable | None = None
+    plain_reason: str = Field("", description="mllp: why other machines may reach this port without TLS")
     takes: tuple[str, ...] = Field((), description="ORU^R01, or ADT for any event; empty: everything")
     versions: tuple[str, ...] = Field((), description="MSH-12 taken; empty: every version")
     processing_ids: tuple[str, ...] = Field(("P",), description="MSH-11 taken")
@@ -226,6 +240,7 @@ class RecipientFile(FileModel):
         None, description="default newest for fhir_server, every-version for webhook and amqp"
     )
     retraction: Literal["mark", "delete"] = Field("mark", description="entered-in-error, or DELETE")
+    plain_reason: str = Field("", description="why http:// instead of https:// to another machine")
     secret_env: str = Field("", description="environment variable with the HMAC key or bearer token")
     secret_file: str = Field("", description="file with the HMAC key or bearer token")
     ca_file: str = Field("", description="authority of the recipient's certificate, when not a public one")

@@ -6,12 +6,12 @@ import csv
 import io
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from gateway.errors import ConfigurationError
 from gateway.model.recipient import Recipient
@@ -19,6 +19,7 @@ from gateway.model.site import CodeMapEntry, Feed, Site
 from gateway.settings.convert import entry_of, feed_of, recipient_of, site_of
 from gateway.settings.files import CodeRow, GatewayFile, RecipientFile, SiteFile
 from gateway.settings.lines import line_of
+from gateway.settings.plain import plain_broker, plain_database, plain_feeds, plain_http, plain_recipient
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -40,14 +41,19 @@ class Settings:
     folder: Path
     gateway: GatewayFile
     data: Path
-    database_url: str
-    broker_url: str
+    database_url: SecretStr
+    broker_url: SecretStr
     key_file: Path | None
     sites: Mapping[str, Site] = field(default_factory=dict)
     feeds: Mapping[str, Feed] = field(default_factory=dict)
     recipients: Mapping[str, Recipient] = field(default_factory=dict)
     studies: Mapping[str, StudyFile] = field(default_factory=dict)
     errors: tuple[ConfigurationError, ...] = ()
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the database is a file of this machine."""
+        return self.database_url.get_secret_value().startswith("sqlite")
 
     def require_valid(self) -> None:
         """Raise the first ``ConfigurationError``, if there is one."""
@@ -59,8 +65,8 @@ def load(folder: Path, environment: Mapping[str, str]) -> Settings:
     """Read a configuration folder. Errors are collected in ``Settings.errors``, not raised.
 
     The environment overrides ``gateway.toml``: ``GATEWAY_DATA``, ``GATEWAY_DATABASE_URL``, ``GATEWAY_BROKER_URL``,
-    ``GATEWAY_KEY_FILE``, ``GATEWAY_HTTP_HOST``, ``GATEWAY_HTTP_PORT``, ``GATEWAY_PROBES_HOST``,
-    ``GATEWAY_PROBES_PORT``. Raises ``ConfigurationError`` when there is no readable ``gateway.toml``.
+    ``GATEWAY_KEY_FILE``, and host, port and plain_reason of [http], [probes] and [broker] (``GATEWAY_HTTP_HOST``).
+    Raises ``ConfigurationError`` when there is no readable ``gateway.toml``.
     """
     errors: list[ConfigurationError] = []
     gateway = _read(folder / "gateway.toml", GatewayFile, errors)
@@ -74,12 +80,15 @@ def load(folder: Path, environment: Mapping[str, str]) -> Settings:
     recipients = _recipients(folder, studies, errors)
     _check_references(folder, sites, studies, errors)
     _check_ports(folder, feeds, errors)
+    database_url = environment.get("GATEWAY_DATABASE_URL") or gateway.database_url.get_secret_value()
+    broker_url = environment.get("GATEWAY_BROKER_URL", gateway.broker_url.get_secret_value())
+    errors += _plain_servers(folder, gateway, database_url, broker_url)
     return Settings(
         folder=folder,
         gateway=gateway,
         data=data,
-        database_url=environment.get("GATEWAY_DATABASE_URL") or gateway.database_url or f"sqlite:///{data}/gateway.db",
-        broker_url=environment.get("GATEWAY_BROKER_URL", gateway.broker_url),
+        database_url=SecretStr(database_url or f"sqlite:///{data}/gateway.db"),
+        broker_url=SecretStr(broker_url),
         key_file=folder / key_file if key_file else None,
         sites=sites,
         feeds=feeds,
@@ -99,6 +108,9 @@ def _overridden(gateway: GatewayFile, environment: Mapping[str, str]) -> Gateway
             if not port.isdecimal():
                 raise ConfigurationError("environment", f"GATEWAY_{table.upper()}_PORT: {port!r} is not a port")
             values[table]["port"] = int(port)
+    for table in ("http", "broker"):
+        if reason := environment.get(f"GATEWAY_{table.upper()}_PLAIN_REASON"):
+            values[table]["plain_reason"] = reason
     return GatewayFile.model_validate(values)
 
 
@@ -150,6 +162,7 @@ def _sites(folder: Path, data: Path, errors: list[ConfigurationError]) -> tuple[
             continue
         if file.id in sites:
             errors.append(ConfigurationError(str(path), f"id: site {file.id!r} is defined twice", 1))
+        errors += _plain_feeds(path, file)
         codes = read_codes(folder / "codes" / f"{file.id}.csv", errors)
         sites[file.id] = site_of(file, codes)
         for table in file.feeds:
@@ -219,7 +232,26 @@ def _recipient_problems(file: RecipientFile, studies: Mapping[str, StudyFile]) -
         problems.append("address: a URL is needed, http:// or https://")
     if file.kind == "webhook" and not (file.secret_env or file.secret_file):
         problems.append("secret_env: a webhook is signed; name the variable or file that holds its key")
+    if problem := plain_recipient(file):
+        problems.append(problem)
     return problems
+
+
+def _plain_feeds(path: Path, file: SiteFile) -> Iterator[ConfigurationError]:
+    text = path.read_text("utf-8-sig")
+    for place, problem in plain_feeds(file.feeds):
+        yield ConfigurationError(str(path), f"feeds: {problem}", line_of(text, ("feeds", place, "host")))
+
+
+def _plain_servers(
+    folder: Path, gateway: GatewayFile, database_url: str, broker_url: str
+) -> Iterator[ConfigurationError]:
+    """What leaves the machine without TLS: where the gateway answers, its database and its broker."""
+    path = folder / "gateway.toml"
+    text = path.read_text("utf-8-sig")
+    problems = [*plain_http(gateway), *plain_database(database_url), *plain_broker(broker_url, gateway)]
+    for setting, problem in problems:
+        yield ConfigurationError(str(path), f"{setting}: {problem}", line_of(text, tuple(setting.split("."))))
 
 
 def _check_references(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from gateway.settings import files
@@ -37,7 +37,8 @@ Every setting of the configuration folder. This page is made from the program: `
 
 The environment overrides `gateway.toml`: `GATEWAY_CONFIG` (the folder), `GATEWAY_DATA`, `GATEWAY_DATABASE_URL`,
 `GATEWAY_BROKER_URL`, `GATEWAY_KEY_FILE`, `GATEWAY_HTTP_HOST`, `GATEWAY_HTTP_PORT`, `GATEWAY_PROBES_HOST`,
-`GATEWAY_PROBES_PORT`, `GATEWAY_INSTANCE` (a name for this process that stays the same across restarts).
+`GATEWAY_PROBES_PORT`, `GATEWAY_HTTP_PLAIN_REASON`, `GATEWAY_BROKER_PLAIN_REASON`, and `GATEWAY_INSTANCE` (a name for
+this process that stays the same across restarts).
 """
 
 
@@ -60,7 +61,7 @@ def _table(title: str, model: type[BaseModel]) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    value = field.default
+    value = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
     if isinstance(value, BaseModel):
         return "see below"
     return f"`{list(value) if isinstance(value, tuple) else value}`" if value not in (None, "") else "-"

@@ -111,7 +111,9 @@ class Unit:
     def store(self):
         """A look into the database, beside its owner."""
         if self._store is None:
-            self._store = create_store(self.settings.database_url, read_keys(self.settings.key_file), read_only=True)
+            self._store = create_store(
+                self.settings.database_url.get_secret_value(), read_keys(self.settings.key_file), read_only=True
+            )
         return self._store
 
     def waiting(self):

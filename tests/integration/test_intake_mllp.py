@@ -4,15 +4,16 @@ import socket
 import ssl
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from adapters.hospital.client import Target, send
 from adapters.hospital.framing import frame
-from adapters.hospital.tls import client_context
 from gateway.errors import ConfigurationError
 from gateway.model.message import MessageState
 from gateway.model.site import Feed, Tls
+from gateway.tls import client_context
 from tests.certificates import Authority
 from tests.listening import BrokenStore, Sender, codes, listening, message, msa, rows, settle, sqlite_store
 
@@ -235,7 +236,7 @@ def authority(tmp_path):
 def test_a_feed_over_tls_takes_nothing_in_clear(store, connect, authority):
     certificate, key = authority.issue("localhost")
     with listening(store, replace(FEED, tls=Tls(certificate, key))) as running:
-        context = client_context(authority.certificate)
+        context = client_context("test", authority.certificate)
         assert codes(connect(running, context=context).ask(message("1"))) == ["AA"]
         plain = connect(running)
         plain.send(message("2"))
@@ -257,27 +258,54 @@ def test_a_feed_takes_tls_1_2_or_newer(store, connect, authority):
             connect(running, context=old)
 
 
-def test_a_feed_bound_to_a_certificate_takes_no_other(store, connect, authority):
+def test_a_feed_bound_to_certificates_takes_no_other_site_s(store, connect, authority, capfd):
     certificate, key = authority.issue("localhost")
-    tls = Tls(certificate, key, client_ca=authority.certificate, client_subject="lis.north.example")
+    subjects = ("lis.north.example", "*.ehr.north.example")
+    tls = Tls(certificate, key, client_ca=authority.certificate, client_subject=subjects)
     with listening(store, replace(FEED, tls=tls)) as running:
-        right = client_context(authority.certificate, *authority.issue("lis.north.example"))
-        other = client_context(authority.certificate, *authority.issue("lis.south.example"))
-        assert codes(connect(running, context=right).ask(message("1"))) == ["AA"]
-        assert connect(running, context=other).closed()
-        without = connect(running, context=client_context(authority.certificate))
-        assert without.closed()
+
+        def shown(name):
+            return client_context("test", authority.certificate, *authority.issue(name))
+
+        assert codes(connect(running, context=shown("lis.north.example")).ask(message("1"))) == ["AA"]
+        for other in ("lis.south.example", "ehr.north.example", "a.b.ehr.north.example"):
+            assert connect(running, context=shown(other)).closed()
+        assert codes(connect(running, context=shown("one.ehr.north.example")).ask(message("2"))) == ["AA"]
 
         refused = value(running.metrics, "gateway_connections_refused_total", feed="lis", reason="certificate")
-        assert refused == 1
-    assert len(rows(store)) == 1
+        assert refused == 3
+    assert len(rows(store)) == 2
+    assert "south" not in capfd.readouterr().err
 
 
-def test_a_client_subject_without_an_authority_is_refused_at_start(store, authority):
+def test_handshakes_that_fail_or_never_come_are_counted_and_the_feed_goes_on(
+    store, connect, authority, tmp_path_factory
+):
     certificate, key = authority.issue("localhost")
-    tls = Tls(certificate, key, client_subject="lis")
+    tls = Tls(certificate, key, client_ca=authority.certificate, client_subject=("lis",))
+    with listening(store, replace(FEED, tls=tls), handshake_seconds=0.2) as running:
+        silent = connect(running)
+        stranger = Authority(tmp_path_factory.mktemp("stranger"))
+        for context in (
+            client_context("test", authority.certificate),
+            client_context("test", authority.certificate, *stranger.issue("lis")),
+        ):
+            assert connect(running, context=context).closed()
+        assert silent.closed()
+
+        refused = partial(value, running.metrics, "gateway_connections_refused_total", feed="lis", reason="handshake")
+        eventually(lambda: refused() == 3)
+        right = client_context("test", authority.certificate, *authority.issue("lis"))
+        assert codes(connect(running, context=right).ask(message("1"))) == ["AA"]
+
+
+@pytest.mark.parametrize("missing", ["client_ca", "client_subject"])
+def test_an_authority_and_a_subject_come_together(store, authority, missing):
+    certificate, key = authority.issue("localhost")
+    both = {"client_ca": authority.certificate, "client_subject": ("lis",)}
+    tls = Tls(certificate, key, **{name: value for name, value in both.items() if name != missing})
     with (
-        pytest.raises(ConfigurationError, match="client_subject needs client_ca"),
+        pytest.raises(ConfigurationError, match=f"needs {missing}"),
         listening(store, replace(FEED, tls=tls)),
     ):
         pass
@@ -326,9 +354,9 @@ def test_the_client_says_when_nobody_listens_or_nobody_answers(store):
 
 def test_the_client_speaks_mutual_tls(store, authority):
     certificate, key = authority.issue("localhost")
-    tls = Tls(certificate, key, client_ca=authority.certificate, client_subject="lis")
+    tls = Tls(certificate, key, client_ca=authority.certificate, client_subject=("lis",))
     with listening(store, replace(FEED, tls=tls)) as running:
-        context = client_context(authority.certificate, *authority.issue("lis"))
+        context = client_context("test", authority.certificate, *authority.issue("lis"))
         summary = send([message("1")], Target("127.0.0.1", running.ports["lis"], context, "localhost"))
 
     assert summary.codes == {"AA": 1}

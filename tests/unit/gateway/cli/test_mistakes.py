@@ -45,7 +45,7 @@ def test_a_certificate_that_is_not_there_is_named(run, tmp_path):
 
     message = said(run("send", "one.hl7", "--to", "127.0.0.1:2575", "--tls-ca", "ca.pem"))
 
-    assert message == "ca.pem: cannot be read as PEM: No such file or directory"
+    assert message == "--tls: cannot use ca.pem: No such file or directory"
 
 
 def test_a_report_says_what_would_wait_for_a_person_and_why(run, tmp_path):

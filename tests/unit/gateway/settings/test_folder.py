@@ -89,12 +89,15 @@ def test_the_environment_has_the_last_word(folder, tmp_path):
         "GATEWAY_BROKER_URL": "amqp://h",
         "GATEWAY_PROBES_PORT": "9100",
         "GATEWAY_HTTP_HOST": "192.0.2.1",
+        "GATEWAY_HTTP_PLAIN_REASON": "a test",
     }
 
     settings = load(folder, environment)
 
-    assert (settings.database_url, settings.broker_url) == ("postgresql+psycopg://h/db", "amqp://h")
-    assert (settings.gateway.probes.port, settings.gateway.http.host) == (9100, "192.0.2.1")
+    urls = settings.database_url.get_secret_value(), settings.broker_url.get_secret_value()
+    assert urls == ("postgresql+psycopg://h/db", "amqp://h")
+    http = settings.gateway.http
+    assert (settings.gateway.probes.port, http.host, http.plain_reason) == (9100, "192.0.2.1", "a test")
     assert settings.data == tmp_path / "d"
 
 

@@ -1,0 +1,82 @@
+"""What goes over the network without TLS, and is refused unless the configuration says why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
+from urllib.parse import SplitResult, parse_qs, urlsplit
+
+from gateway.settings.files import FeedTable, GatewayFile, RecipientFile
+
+_SAYS_WHY = "say why in plain_reason, if that is meant"
+
+
+def is_here(host: str | None) -> bool:
+    """Say whether an address is reached from this machine alone.
+
+    >>> [is_here(host) for host in ("127.0.0.1", "localhost", "::1", "", "0.0.0.0", "db.example")]
+    [True, True, True, True, False, False]
+    """
+    if not host or host.startswith("/") or host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def plain_http(gateway: GatewayFile) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with where the api role and the probes answer, by setting."""
+    listening = [("http", gateway.http.host)]
+    listening += [("probes", gateway.probes.host)] if gateway.probes.port is not None else []
+    for table, host in listening:
+        if not (is_here(host) or gateway.http.certificate or gateway.http.plain_reason):
+            what = f"{host} is reached from other machines: set certificate and key of [http], or {_SAYS_WHY} there"
+            yield f"{table}.host", what
+
+
+def plain_feeds(feeds: Sequence[FeedTable]) -> Iterator[tuple[int, str]]:
+    """Yield which feed, by its place in the file, listens to other machines without TLS."""
+    for place, feed in enumerate(feeds):
+        if feed.kind == "mllp" and not (is_here(feed.host) or feed.tls or feed.plain_reason):
+            yield (
+                place,
+                f"feed {feed.id!r} on {feed.host} is reached from other machines: add [feeds.tls], or {_SAYS_WHY}",
+            )
+
+
+def plain_recipient(file: RecipientFile) -> str:
+    """Return what is wrong with a recipient's address, or nothing."""
+    address = _split(file.address)
+    if address is None:
+        return "address: is not a URL"
+    if address.scheme == "http" and not (is_here(address.hostname) or file.plain_reason):
+        return f"address: http:// to another machine: use https://, or {_SAYS_WHY}"
+    return ""
+
+
+def plain_database(url: str) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with a database URL. The URL is not in it: it may hold a password."""
+    address = _split(url)
+    if address is None or not address.scheme.startswith("postgres") or is_here(address.hostname):
+        return
+    if "sslmode" not in parse_qs(address.query):
+        what = "the database is on another machine: add ?sslmode=verify-full, or sslmode=disable if that is meant"
+        yield "database_url", what
+
+
+def plain_broker(url: str, gateway: GatewayFile) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with a broker URL. The URL is not in it: it may hold a password."""
+    address = _split(url)
+    if address and address.scheme == "amqp" and not (is_here(address.hostname) or gateway.broker.plain_reason):
+        yield "broker_url", f"the broker is on another machine: use amqps://, or {_SAYS_WHY} of [broker]"
+
+
+def _split(url: str) -> SplitResult | None:
+    """Return the parts of a URL; None when it is none, which is said when it is used."""
+    try:
+        address = urlsplit(url)
+        address.hostname  # noqa: B018 - refuses what only looks like an address
+    except ValueError:
+        return None
+    return address

@@ -1,0 +1,87 @@
+"""TLS of every socket that can be reached from outside: the one place that decides what is safe.
+
+1.2 or newer, ephemeral keys and authenticated ciphers only, the far side's certificate and name always checked.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Final
+
+from gateway.errors import ConfigurationError
+
+CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:@SECLEVEL=2"
+"""Of TLS 1.2; every suite of TLS 1.3 is of this kind. Keys weaker than RSA 2048 are refused."""
+
+HANDSHAKE_SECONDS: Final = 10.0
+"""Within which whoever connects must have shown that it speaks TLS."""
+
+
+def server_context(where: str, certificate: str, key: str, client_ca: str = "") -> ssl.SSLContext:
+    """Return the context of a listening socket, from PEM files; with ``client_ca`` it takes who it signed alone.
+
+    Raises ``ConfigurationError`` naming ``where`` and the file.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _load(context, where, certificate, key)
+    if client_ca:
+        context.verify_mode = ssl.CERT_REQUIRED
+        _trust(context, where, client_ca)
+    return hardened(context)
+
+
+def client_context(where: str, ca: str = "", certificate: str = "", key: str = "") -> ssl.SSLContext:
+    """Return the context of a client: ``ca`` verifies the far side (empty: the system's), its name is checked.
+
+    Raises ``ConfigurationError`` naming ``where`` and the file.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ca:
+        _trust(context, where, ca)
+    else:
+        context.load_default_certs()
+    if certificate:
+        _load(context, where, certificate, key)
+    return hardened(context)
+
+
+def checked(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Return a client's context that somebody else made, so that it checks the far side's certificate and name."""
+    context.check_hostname = False  # may not be switched on before the other
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.check_hostname = True
+    return hardened(context)
+
+
+def hardened(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Return a context that somebody else made, with what is not safe taken out of it."""
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    return context
+
+
+def _load(context: ssl.SSLContext, where: str, certificate: str, key: str) -> None:
+    try:
+        context.load_cert_chain(certificate, key or None, _no_passphrase)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        files = ", ".join(file for file in (certificate, key) if file)
+        raise ConfigurationError(where, f"cannot use {files}: {_reason(error)}") from None
+
+
+def _trust(context: ssl.SSLContext, where: str, ca: str) -> None:
+    try:
+        context.load_verify_locations(ca)
+    except OSError as error:
+        raise ConfigurationError(where, f"cannot use {ca}: {_reason(error)}") from None
+
+
+def _no_passphrase() -> str:
+    """Refuse an encrypted key instead of asking on a terminal that is not there."""
+    raise ValueError("the key is encrypted; keep it in clear, readable for the gateway alone")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"not PEM, or key and certificate are not a pair ({error.reason or 'unreadable'})"
+    return (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__

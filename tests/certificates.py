@@ -22,17 +22,16 @@ class Authority:
         self.certificate = str(self._folder / "authority.pem")
         Path(self.certificate).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name):
+    def issue(self, name, *, password=None):
         """Return the paths of a certificate for a host or client name and of its key."""
         key = ec.generate_private_key(ec.SECP256R1())
+        encryption = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = self._sign(subject, key, x509.SubjectAlternativeName([x509.DNSName(name)]))
         paths = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         paths[1].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
+            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
         )
         return str(paths[0]), str(paths[1])
 

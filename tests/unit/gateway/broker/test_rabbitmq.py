@@ -201,6 +201,15 @@ def test_amqps_works_for_a_server_whose_certificate_is_trusted(rabbitmq):
     broker.close()
 
 
+def test_amqps_trusts_the_authority_it_is_given_and_checks_the_name(rabbitmq):
+    trusting = RabbitBroker(rabbitmq.tls_url, ca_file=rabbitmq.authority)
+    elsewhere = RabbitBroker(rabbitmq.tls_url.replace("localhost", "127.0.0.1"), ca_file=rabbitmq.authority)
+
+    trusting.ping()
+    with pytest.raises(BrokerUnavailable):
+        elsewhere.ping()
+
+
 def test_amqps_refuses_a_server_whose_certificate_is_not_trusted(rabbitmq):
     with pytest.raises(BrokerUnavailable):
         RabbitBroker(rabbitmq.tls_url).ping()

@@ -112,6 +112,21 @@ def play(unit: Settings, *, keys: Keys = KEYS, messages: Iterable[Played] | None
     return year
 
 
+def take_in(unit: Settings, messages: Iterable[Played], *, keys: Keys = KEYS) -> Store:
+    """Receive messages, then translate them all; nothing is delivered. Returns the store; close it."""
+    store = open_store(unit, keys)
+    store.upgrade()
+    steps = _Steps(unit, keys, store, {})
+    steps.prepare()
+    intake = Intake(store, _clock, handles=handles)
+    intake.start()
+    with closing(_Stopping(intake)):
+        for answer in [intake.receive(unit.feeds[message.feed], message.raw) for message in messages]:
+            answer.result(30)
+    steps.translate.run()
+    return store
+
+
 @dataclass
 class _Stopping:
     intake: Intake

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, func, or_, select, text, update
+from sqlalchemy import bindparam, case, func, or_, select, text, tuple_, update
 
 from gateway.errors import StaleClaim
 from gateway.ports import LaneClaim
@@ -31,8 +31,12 @@ _FREE = (
 )
 _TAKE = (
     update(lanes)
-    .where(_L.lane == bindparam("lane_"))
-    .values(owner=bindparam("owner_"), lease_until=bindparam("until_"), epoch=bindparam("epoch_"))
+    .where(_L.lane.in_(bindparam("lanes_", expanding=True)))
+    .values(
+        owner=bindparam("owner_"),
+        lease_until=bindparam("until_"),
+        epoch=case((_L.owner == bindparam("owner_"), _L.epoch), else_=_L.epoch + 1),
+    )
 )
 _HELD = (
     select(_L.lane, _L.owner, _L.epoch)
@@ -42,7 +46,7 @@ _HELD = (
 )
 _FREE_AGAIN = (
     update(lanes)
-    .where(_L.lane == bindparam("lane_"), _L.owner == bindparam("owner_"), _L.epoch == bindparam("epoch_"))
+    .where(_L.owner == bindparam("owner_"), tuple_(_L.lane, _L.epoch).in_(bindparam("claims_", expanding=True)))
     .values(owner=None, lease_until=None)
 )
 
@@ -62,11 +66,8 @@ class SqlLanes:
         if not free:
             return []
         claims = [LaneClaim(row.lane, row.epoch if row.owner == owner else row.epoch + 1) for row in free]
-        until = now + lease
-        self._connection.execute(
-            _TAKE,
-            [{"lane_": claim.lane, "owner_": owner, "until_": until, "epoch_": claim.epoch} for claim in claims],
-        )
+        taken = [claim.lane for claim in claims]
+        self._connection.execute(_TAKE, {"lanes_": taken, "owner_": owner, "until_": now + lease})
         return claims
 
     def confirm(self, claims: Sequence[LaneClaim], now: datetime) -> None:
@@ -86,14 +87,11 @@ class SqlLanes:
         """Hold claimed lanes until then. Raises ``StaleClaim`` when one went to another worker."""
         self.confirm(claims, until)
         if claims:
-            rows = [
-                {"lane_": claim.lane, "owner_": owner, "until_": until, "epoch_": claim.epoch}
-                for claim in sorted(claims, key=lambda claim: claim.lane)
-            ]
-            self._connection.execute(_TAKE, rows)
+            held = [claim.lane for claim in claims]
+            self._connection.execute(_TAKE, {"lanes_": held, "owner_": owner, "until_": until})
 
     def give_back(self, owner: str, claims: Sequence[LaneClaim]) -> None:
         """Free lanes; what went to somebody else meanwhile stays theirs."""
         if claims:
-            rows = [{"lane_": claim.lane, "owner_": owner, "epoch_": claim.epoch} for claim in claims]
-            self._connection.execute(_FREE_AGAIN, rows)
+            given = [(claim.lane, claim.epoch) for claim in claims]
+            self._connection.execute(_FREE_AGAIN, {"owner_": owner, "claims_": given})

@@ -15,6 +15,7 @@ from msgspec import msgpack
 
 from gateway.model.resource import ResourceVersion
 from gateway.store.cipher import Cipher
+from gateway.store.schema import TYPED
 from gateway.store.types import storable
 
 MOST: Final = 128
@@ -39,7 +40,7 @@ def paged(cipher: Cipher, versions: Sequence[ResourceVersion]) -> Iterator[PageR
 
     Raises ``ValueError`` for a moment without a time zone.
     """
-    for (patient, message), run in groupby(versions, _run):
+    for (patient, message, _), run in groupby(versions, _run):
         while some := list(islice(run, MOST)):
             last = some[-1].change
             yield PageRow(last, some[0].change, patient, message, cipher.seal(_encoded(some), page_place(last)))
@@ -55,8 +56,9 @@ def page_place(page: int) -> bytes:
     return b"pages.body|%d" % page
 
 
-def _run(version: ResourceVersion) -> tuple[str, int]:
-    return version.patient, version.message
+def _run(version: ResourceVersion) -> tuple[str, int, bool]:
+    """What the versions of a page have in common. Types that are read again and again have pages of their own."""
+    return version.patient, version.message, version.type in TYPED
 
 
 def _encoded(versions: list[ResourceVersion]) -> bytes:

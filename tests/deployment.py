@@ -46,6 +46,9 @@ receipt_seconds = 2.0
 [deliver]
 lease_seconds = 20.0
 
+[audit]
+seal_seconds = 0.5
+
 [log]
 format = "json"
 level = "debug"

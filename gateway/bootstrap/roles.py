@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from gateway.bootstrap.inspection import sealer_of
 from gateway.bootstrap.loop import Loop
 from gateway.bootstrap.parts import handles, keys_of, open_broker, open_store, policy_of, translator_factory, utc_now
 from gateway.errors import BrokerUnavailable, GatewayError
@@ -254,6 +255,7 @@ class Gateway:
         self._parts.append(Loop("relay", relay.run))
         if any(recipient.kind == "amqp" for recipient in self.settings.recipients.values()):
             self._parts.append(Loop("receipts", lambda stop: record_receipts(self.store, self.broker, stop)))
+        self._parts.append(Loop("audit", sealer_of(self.settings, self.store, self.owner).run))
 
     def _start_deliver(self) -> None:
         from gateway.services.deliver import Deliver

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from gateway.cli import backup, check, keys, operate, run, send, translate
+from gateway.cli import backup, check, inspect, keys, operate, run, send, translate
 from gateway.cli.base import app
 from gateway.errors import GatewayError
 
-__all__ = ["app", "backup", "check", "keys", "main", "operate", "run", "send", "translate"]
+__all__ = ["app", "backup", "check", "inspect", "keys", "main", "operate", "run", "send", "translate"]
 
 
 def main() -> None:

@@ -35,6 +35,7 @@ Config = Annotated[
     Path | None,
     typer.Option("--config", envvar="GATEWAY_CONFIG", help="Configuration folder. Default: the shipped example."),
 ]
+As = Annotated[str, typer.Option("--as", help="Who looks, for the audit trail, where several people use one account.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document per line instead of a table.")]
 
 
@@ -77,9 +78,10 @@ def store_of(config: Path | None, *, write: bool = False) -> Iterator[tuple[Sett
         store.close()
 
 
-def actor() -> str:
-    """Who runs this command, for the audit trail."""
-    return f"{getpass.getuser()} at the command line"
+def actor(on_behalf_of: str = "") -> str:
+    """Who runs this command, for the audit trail: the account, and who says to be using it."""
+    account = f"{getpass.getuser()} at the command line"
+    return f"{on_behalf_of} ({account})" if on_behalf_of else account
 
 
 def out(line: str = "") -> None:

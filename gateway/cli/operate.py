@@ -13,7 +13,8 @@ from uuid import UUID
 import typer
 
 from gateway.bootstrap import Replayer, explanation_of, map_gap, status_of
-from gateway.cli.base import Config, Json, actor, app, complain, out, rows, store_of
+from gateway.bootstrap.inspection import viewed
+from gateway.cli.base import As, Config, Json, actor, app, complain, out, rows, store_of
 from gateway.errors import GatewayError
 from gateway.model.delivery import DeliveryState
 from gateway.model.message import Message, MessageState
@@ -44,16 +45,19 @@ def explain(
     patient: Annotated[str, typer.Option(help="Id of the Patient, as `messages show` lists it.")] = "",
     message: Annotated[int | None, typer.Option(help="Id of a message.")] = None,
     resource: Annotated[str, typer.Option(help="Reference, Type/id.")] = "",
+    on_behalf_of: As = "",
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Explain what a recipient got, what not, and which rule said so."""
+    """Explain what a recipient got, what not, and which rule said so. That it was asked is noted."""
     if sum((bool(patient), message is not None, bool(resource))) != 1:
         raise typer.BadParameter("name one of --patient, --message and --resource")
     with store_of(config) as (settings, store):
         _known(recipient, settings.recipients, "recipient")
         _require_id("--patient", patient)
         _require_id("--resource", resource)
+        subject = f"message/{message}" if message is not None else resource or f"Patient/{patient.rpartition('/')[2]}"
+        viewed(settings, store, actor(on_behalf_of), subject, f"explain to {recipient}")
         explained = explanation_of(settings, store, recipient, patient=patient, message=message, resource=resource)
     if as_json:
         out(json.dumps(explained.as_json(), ensure_ascii=False))
@@ -85,16 +89,19 @@ def list_messages(
 def show_message(
     message: Annotated[int, typer.Argument(help="Id of the message.")],
     raw: Annotated[bool, typer.Option("--raw", help="Print the bytes as they came (personal data).")] = False,
+    on_behalf_of: As = "",
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Show one message: what it was answered, what became of it, what it wrote."""
-    with store_of(config) as (_, store), store.begin(write=False) as tx:
-        found = tx.messages.get(message)
-        written = tx.resources.of_message(message) if found else []
-    if found is None:
-        complain(f"message {message}: there is none")
-        raise typer.Exit(1)
+    """Show one message: what it was answered, what became of it, what it wrote. That it was shown is noted."""
+    with store_of(config) as (settings, store):
+        with store.begin(write=False) as tx:
+            found = tx.messages.get(message)
+            written = tx.resources.of_message(message) if found else []
+        if found is None:
+            complain(f"message {message}: there is none")
+            raise typer.Exit(1)
+        viewed(settings, store, actor(on_behalf_of), f"message/{message}", "as it came" if raw else "what it became")
     if raw:
         out(base64.b64encode(found.raw).decode() if as_json else _printable(found.raw))
         return

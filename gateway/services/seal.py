@@ -71,13 +71,17 @@ class SealSettings:
 
 @dataclass
 class Sealer:
-    """Seals what has been written. One instance per process; of several, the one with the lease works."""
+    """Seals what has been written. One instance per process; of several, the one with the lease works.
+
+    ``gather`` is called before: it brings in lines that wait outside the database.
+    """
 
     store: Store
     clock: Clock
     owner: str
     anchor: Path
     settings: SealSettings = field(default_factory=SealSettings)
+    gather: Callable[[], object] = lambda: None
     _horizon: Horizon | None = None
 
     def run(self, stop: Callable[[], bool]) -> None:
@@ -100,6 +104,7 @@ class Sealer:
             if not tx.leases.claim(LEASE, self.owner, self.clock(), self.settings.lease):
                 self._horizon = None
                 return 0
+        self.gather()
         with self.store.begin(write=False) as tx:
             self._horizon = self._horizon or tx.seals.horizon()
             if not tx.seals.passed(self._horizon):

@@ -100,6 +100,13 @@ class BrokerTable(FileModel):
     recipient_queue_bytes: int = Field(256 * 1024 * 1024, ge=1024, description="limit of an amqp recipient's queue")
 
 
+class AuditTable(FileModel):
+    """``[audit]``: sealing the audit trail, which the relay role does."""
+
+    seal_seconds: float = Field(60.0, gt=0, description="how often what was written is sealed")
+    lease_seconds: float = Field(180.0, gt=0, description="of several processes one seals; it is given up after")
+
+
 class LogTable(FileModel):
     """``[log]``: what is written to stderr."""
 
@@ -126,6 +133,7 @@ class GatewayFile(FileModel):
     relay: RelayTable = RelayTable()
     deliver: DeliverTable = DeliverTable()
     broker: BrokerTable = BrokerTable()
+    audit: AuditTable = AuditTable()
     log: LogTable = LogTable()
 
 

@@ -18,6 +18,7 @@ _FILES: Final = (
     ("gateway.toml, [relay]", files.RelayTable),
     ("gateway.toml, [deliver]", files.DeliverTable),
     ("gateway.toml, [broker]", files.BrokerTable),
+    ("gateway.toml, [audit]", files.AuditTable),
     ("gateway.toml, [log]", files.LogTable),
     ("sites/*.toml", files.SiteFile),
     ("sites/*.toml, [authorities.NAME]", files.AuthorityTable),

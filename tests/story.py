@@ -127,6 +127,11 @@ def take_in(unit: Settings, messages: Iterable[Played], *, keys: Keys = KEYS) ->
     return store
 
 
+def translate_again(unit: Settings, store: Store, *, keys: Keys = KEYS) -> None:
+    """Translate what waits in a store."""
+    _Steps(unit, keys, store, {}).translate.run()
+
+
 @dataclass
 class _Stopping:
     intake: Intake

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-import httpx
-
 from adapters.recipient.bodies import body_for
-from adapters.recipient.http import CONFLICT, FHIR_JSON, Answer, client_for, exchange, outcome_of, secret_of
+from adapters.recipient.client import Answer, Client
+from adapters.recipient.http import CONFLICT, FHIR_JSON, client_for, exchange, outcome_of, secret_of
 from gateway.errors import InvalidResource
 from gateway.fhir import bundle, codec
 from gateway.model.delivery import (
@@ -74,7 +73,7 @@ class FhirServer:
     A repeat (``Package.repeat``) reads first: what the server holds as it would be sent is settled without sending.
     """
 
-    def __init__(self, recipient: Recipient, client: httpx.Client | None = None) -> None:
+    def __init__(self, recipient: Recipient, client: Client | None = None) -> None:
         self._recipient = recipient
         self._client = client or client_for(recipient, bearer=secret_of(recipient))
         self._base = recipient.address.rstrip("/")

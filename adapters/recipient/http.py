@@ -7,17 +7,16 @@ import re
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final
 
-import httpx
-
+from adapters.recipient.client import Answer, Client, InvalidRequest, NoAnswer, NotConnected, NotTrusted, Request
 from gateway.errors import ConfigurationError
 from gateway.model.delivery import Accepted, Deferred, Outcome, Refused, Unknown
 from gateway.model.recipient import Recipient
+from gateway.tls import client_context
 
 CONTENT: Final = frozenset({400, 413, 422})
 """The recipient will never take this content: a person must look."""
@@ -30,16 +29,6 @@ CONFLICT: Final = frozenset({409, 412})
 
 FHIR_JSON: Final = "application/fhir+json"
 _SECONDS: Final = re.compile(r"\d{1,9}")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer. ``body`` is empty when it was larger than the limit (``cut``)."""
-
-    status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    cut: bool = False
 
 
 def outcome_of(answer: Answer, now: datetime | None = None) -> Outcome:
@@ -108,37 +97,24 @@ def secret_of(recipient: Recipient, environment: Mapping[str, str] = os.environ)
     return secret
 
 
-def client_for(recipient: Recipient, *, bearer: str = "") -> httpx.Client:
+def client_for(recipient: Recipient, *, bearer: str = "") -> Client:
     """Return a client that verifies the recipient, follows no redirect and ignores proxies of the environment.
 
     Raises ``ConfigurationError`` when a certificate or key cannot be read.
     """
-    headers = {"Accept-Encoding": "identity", "User-Agent": "trial-gateway"}
+    headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "trial-gateway"}
     if bearer:
         headers["Authorization"] = f"Bearer {bearer}"
-    return httpx.Client(
-        verify=_trust(recipient),
-        timeout=recipient.timeout,
-        headers=headers,
-        follow_redirects=False,
-        trust_env=False,
-        limits=httpx.Limits(max_connections=16, max_keepalive_connections=4, keepalive_expiry=5.0),
-    )
+    return Client(_trust(recipient), recipient.timeout, headers)
 
 
 def _trust(recipient: Recipient) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=recipient.ca_file or None)
-        if recipient.client_certificate:
-            context.load_cert_chain(recipient.client_certificate, recipient.client_key or None)
-    except (OSError, ssl.SSLError) as error:
-        where = f"recipients/{recipient.id}.toml"
-        raise ConfigurationError(where, f"a certificate or key cannot be read: {type(error).__name__}") from error
-    return context
+    where = f"recipients/{recipient.id}.toml"
+    return client_context(where, recipient.ca_file, recipient.client_certificate, recipient.client_key)
 
 
 def exchange(
-    client: httpx.Client,
+    client: Client,
     method: str,
     url: str,
     *,
@@ -147,45 +123,18 @@ def exchange(
     max_bytes: int,
     seconds: float,
 ) -> Answer | Deferred | Unknown:
-    """Make one request and read its answer, up to ``max_bytes`` and for at most about ``seconds``.
+    """Make one request and read its answer, up to ``max_bytes`` and for at most ``seconds``.
 
     What went wrong before anything was sent is ``Deferred``; after that it may have arrived: ``Unknown``.
     """
     try:
-        with client.stream(method, url, content=content, headers=dict(headers or {})) as response:
-            body, cut = _read(response, max_bytes, time.monotonic() + seconds)
-            return Answer(response.status_code, response.headers, body, cut)
-    except httpx.ConnectError as error:
-        if _is_tls(error):
-            return Deferred("TLS: the connection could not be trusted", breaker=True)
-        return Deferred("could not connect")
-    except (httpx.ConnectTimeout, httpx.PoolTimeout):
-        return Deferred("could not connect in time")
-    except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.LocalProtocolError) as error:
-        return Deferred(f"the address or a header is not valid: {type(error).__name__}", breaker=True)
-    except httpx.HTTPError as error:
-        return Unknown(type(error).__name__)
-
-
-def _read(response: httpx.Response, max_bytes: int, until: float) -> tuple[bytes, bool]:
-    """Read a body; give up on one that is too large, compressed against our wish, or drips."""
-    encoding = response.headers.get("Content-Encoding", "identity")
-    if encoding != "identity":
-        return b"", True
-    parts: list[bytes] = []
-    size = 0
-    for part in response.iter_raw():
-        size += len(part)
-        if size > max_bytes or time.monotonic() > until:
-            return b"", True
-        parts.append(part)
-    return b"".join(parts), False
-
-
-def _is_tls(error: BaseException | None) -> bool:
-    """Whether a connection failed in TLS: the reason lies some causes down."""
-    while error is not None:
-        if isinstance(error, ssl.SSLError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+        return client.ask(Request(method, url, content, headers or {}, max_bytes), time.monotonic() + seconds)
+    except NotTrusted:
+        return Deferred("TLS: the connection could not be trusted", breaker=True)
+    except NotConnected as error:
+        late = isinstance(error.__cause__, TimeoutError)
+        return Deferred("could not connect in time" if late else "could not connect")
+    except InvalidRequest as error:
+        return Deferred(f"the address or a header is not valid: {error}", breaker=True)
+    except NoAnswer as error:
+        return Unknown(str(error))

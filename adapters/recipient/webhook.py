@@ -21,10 +21,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import httpx
-
 from adapters.recipient.bodies import body_for
-from adapters.recipient.http import FHIR_JSON, Answer, client_for, exchange, outcome_of, secret_of
+from adapters.recipient.client import Answer, Client
+from adapters.recipient.http import FHIR_JSON, client_for, exchange, outcome_of, secret_of
 from gateway.errors import ConfigurationError
 from gateway.fhir import bundle, codec
 from gateway.model.delivery import ChangeKind, Outcome, Package, Released
@@ -50,7 +49,7 @@ class Webhook:
     def __init__(
         self,
         recipient: Recipient,
-        client: httpx.Client | None = None,
+        client: Client | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._recipient = recipient

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from adapters.recipient.http import Answer, client_for, exchange, outcome_of, retry_after, secret_of
+from adapters.recipient.client import Answer
+from adapters.recipient.http import client_for, exchange, outcome_of, retry_after, secret_of
 from gateway.errors import ConfigurationError
 from gateway.model.delivery import Accepted, Deferred, Refused, Unknown
 from tests.certificates import Authority
@@ -195,7 +196,7 @@ def test_a_certificate_that_cannot_be_read_is_a_configuration_error(tmp_path):
 
 def test_certificates_are_verified():
     with client_for(recipient()) as client:
-        context = client._transport._pool._ssl_context
+        context = client.context
 
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname

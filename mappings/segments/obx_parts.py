@@ -89,18 +89,15 @@ def _kept(key: Hashable, segment_map: SegmentMap, obx: Segment, known: Meaning |
 def _part(segment_map: SegmentMap, obx: Segment, known: Meaning | None, context: Context) -> Part | None:
     """Make a part; None where a finding was said, which names a place of this message, or where it is not valid."""
     draft = Draft(KIND, "", {})
-    gaps, context.gaps, said = context.gaps, {}, len(context.findings)
+    gaps, findings = context.gaps, context.findings
+    context.gaps, context.findings = {}, {}
     try:
         segment_map.apply(obx, context, draft)
-        own = tuple(context.gaps)
-    finally:
-        context.gaps = gaps
-    if len(context.findings) != said:
-        return None
-    try:
-        return _written(draft, own, known)
+        return _written(draft, tuple(context.gaps), known) if not context.findings else None
     except InvalidResource:
         return None
+    finally:
+        context.gaps, context.findings = gaps, findings
 
 
 def _written(draft: Draft, gaps: tuple[Gap, ...], known: Meaning | None) -> Part:

@@ -53,13 +53,12 @@ def put_together(obx: Segment, draft: Draft, order: Order, known: Meaning, conte
     what, how = measured(obx, fields, known, order.dialect, context), standing(obx, fields, order.dialect, context)
     if what is None or how is None:
         return False
-    outer, context.current = context.current, draft
-    try:
-        return _Result(obx, fields, what, how, known, order, context).fill(draft)
-    except InvalidResource:
-        return False  # the check of the whole says it again, in its turn
-    finally:
-        context.current = outer
+    outer, context.current, said = context.current, draft, len(context.findings)
+    filled = _Result(obx, fields, what, how, known, order, context).fill(draft)
+    while not filled and len(context.findings) > said:
+        context.findings.popitem()  # the segment map says it, in its order
+    context.current = outer
+    return filled
 
 
 @dataclass(slots=True)
@@ -75,14 +74,21 @@ class _Result:
     context: Context
 
     def fill(self, draft: Draft) -> bool:
-        found = self._value()
-        if found is None:
-            return False
+        """Fill the draft; False where the value takes more than an element, or something is not valid FHIR."""
+        try:
+            return self._fill(draft)
+        except InvalidResource:
+            return False  # the check of the whole says what, in its turn
+
+    def _fill(self, draft: Draft) -> bool:
         what, how, context = self.what, self.how, self.context
-        said, said_text = found
         subject, subject_text, around, around_text = self._around()
         when, when_text = self._when()
         who, who_text = self._who() if self.fields[15] or self.fields[16] or self.fields[23] else _NOTHING
+        found = self._value()
+        if found is None:
+            return False
+        said, said_text = found
         extension, extension_text = self._extension()
         body = {
             "resourceType": KIND, "id": draft.id, **subject, **how.first, **what.first, **when, **who, **said,

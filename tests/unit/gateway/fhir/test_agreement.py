@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from gateway.errors import InvalidResource
 from gateway.fhir.checks import check, validate
+from gateway.fhir.codec import decode
+from gateway.fhir.parts import written
+from gateway.fhir.piecewise import check_together
 from tests.unit.gateway.fhir.examples_r4 import GOOD
 
 ODD = st.sampled_from(
@@ -62,8 +65,26 @@ def test_what_passes_the_check_passes_fhir_resources(resource, data):
     changed = deepcopy(resource)
     for _ in range(data.draw(st.integers(1, 2))):
         mutate(changed, data)
+    passed = [test for test in (check, check_in_parts) if passes(test, changed)]
+    if passed:
+        validate(changed)
+    assert passed != [check_in_parts]
+
+
+def passes(test, resource):
     try:
-        check(changed)
+        test(resource)
     except InvalidResource:
-        return
-    validate(changed)
+        return False
+    return True
+
+
+def check_in_parts(resource):
+    """As ``mappings`` checks a result: each element once, then what concerns the whole."""
+    kind = resource.get("resourceType")
+    if kind not in [good["resourceType"] for good in GOOD]:
+        raise InvalidResource("", "the type is not drawn")
+    parts = {name: value for name, value in resource.items() if name != "resourceType"}
+    text = b"".join(written(kind, {name: value}) for name, value in parts.items())
+    check_together(resource)
+    assert decode(b"{%b}" % text[:-1]) == parts

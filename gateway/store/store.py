@@ -147,7 +147,7 @@ def create_store(
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # a port that is no number; its words quote it
         raise StoreError("the database URL cannot be read") from None
     kind = parsed.get_backend_name()
     if kind == "sqlite" and parsed.database:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from gateway.errors import StoreError
+from gateway.errors import StoreError, StoreUnavailable
 from gateway.model.delivery import Delivery, Packed
-from gateway.ports import Store
-from gateway.release.policy import Policy
+from gateway.ports import Store, Transaction
+from gateway.release.policy import Policy, Rights
 from gateway.services.packing import StudyPacking
 from gateway.services.patient_packing import PatientPacking
+from gateway.services.reading import Owed, Reading, limit_of
 
 
 class Packager:
@@ -35,27 +36,38 @@ class Packager:
     def package_many(self, deliveries: Sequence[Delivery], now: datetime) -> list[Packed | Exception]:
         """Pack several cursors at one moment, in their order. ``now`` is UTC.
 
-        What is wrong with one cursor stands in its place and spoils no other. Raises ``StoreError``.
+        One read transaction serves them all. What is wrong with one cursor stands in its place and spoils no other.
+        Raises ``StoreUnavailable``.
         """
-        return [self._packed(delivery, now) for delivery in deliveries]
-
-    def _packed(self, delivery: Delivery, now: datetime) -> Packed | Exception:
         try:
-            return self._pack(delivery, now)
-        except StoreError:
+            with self._store.begin(write=False) as tx:
+                return self._together(tx, deliveries, now)
+        except StoreUnavailable:
             raise
-        except Exception as error:  # noqa: BLE001 (whoever asked decides what becomes of this cursor)
-            return error
+        except Exception as error:  # noqa: BLE001 (whoever asked decides what becomes of a cursor)
+            if len(deliveries) == 1:
+                return [error]
+        # A row that cannot be read spoils the statement it is read with: find out whose it is.
+        return [self.package_many([delivery], now)[0] for delivery in deliveries]
 
-    def _pack(self, delivery: Delivery, now: datetime) -> Packed:
-        limit = delivery.planned if delivery.window is None else delivery.window
-        rights = self._policy.rights(delivery.view)
-        if rights is None:
-            return Packed(None, limit)
-        with self._store.begin(write=False) as tx:
-            if not delivery.patient:
-                return StudyPacking(tx, rights, delivery, now).packed(limit)
-            packing = PatientPacking(tx, rights, delivery, now, self._policy)
-            if packing.merged_away():
-                return Packed(None, limit)  # the survivor's cursor owes what this one did
-            return packing.packed(limit)
+    def _together(self, tx: Transaction, deliveries: Sequence[Delivery], now: datetime) -> list[Packed | Exception]:
+        reading = Reading(tx, self._policy, now)
+        known = [(each, self._policy.rights(each.view)) for each in deliveries]
+        cursors = [(each, rights) for each, rights in known if rights is not None]
+        owed = iter(reading.owed(cursors))
+        return [
+            Packed(None, limit_of(each)) if rights is None else _packed(reading, each, rights, next(owed))
+            for each, rights in known
+        ]
+
+
+def _packed(reading: Reading, delivery: Delivery, rights: Rights, owed: Owed) -> Packed | Exception:
+    if owed.merged_away:
+        return Packed(None, limit_of(delivery))  # the survivor's cursor owes what this one did
+    kind = PatientPacking if delivery.patient else StudyPacking
+    try:
+        return kind(reading, rights, delivery, owed).packed()
+    except StoreError:
+        raise
+    except Exception as error:  # noqa: BLE001 (whoever asked decides what becomes of this cursor)
+        return error

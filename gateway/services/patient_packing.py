@@ -2,69 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 from gateway.fhir import codec
 from gateway.model.delivery import ChangeKind, Delivery, ManifestEntry, Packed, Released
 from gateway.model.resource import ResourceVersion
 from gateway.model.study import Subject
-from gateway.ports import Transaction
 from gateway.release.consent import NOT_REGISTERED, begins_at, never_valid
 from gateway.release.decision import Let, Withheld
-from gateway.release.policy import SHARED, Policy, Rights
+from gateway.release.policy import SHARED, Rights
 from gateway.release.retraction import WRONG, holds_wrongly, retraction
 from gateway.services.packing import Packing
-from gateway.services.subjects import Standing, number_of, subjects_of
-
-MANY: Final = 20
-"""Changes from which on asking what the view holds costs little beside them."""
+from gateway.services.reading import Owed, Reading
+from gateway.services.subjects import number_of, subjects_of
 
 
 class PatientPacking(Packing):
     """The cursor of a view and a patient."""
 
-    def __init__(self, tx: Transaction, rights: Rights, delivery: Delivery, now: datetime, policy: Policy) -> None:
-        super().__init__(tx, rights, delivery, now)
-        self.policy = policy
-        self.standing: Standing = subjects_of(tx, delivery.patient, policy)
+    def __init__(self, reading: Reading, rights: Rights, delivery: Delivery, owed: Owed) -> None:
+        super().__init__(reading, rights, delivery, owed)
+        self.standing = owed.standing
         self.subject: Subject | None = self.standing.subjects.get(rights.study.id)
         self.changes: dict[str, list[ResourceVersion]] = {}
         self.carried: dict[str, Released] = {}
-        self.upto = delivery.planned
-        self.review = True
+        self.review = delivery.sent <= 0 or any(map(self._entitles, owed.changes))
         self._bodies: dict[int, dict[str, Any]] = {}
         self._decided: dict[str, bool] = {}
 
-    def merged_away(self) -> bool:
-        """Whether the patient's resources belong to another by now (A40)."""
-        patient = self.delivery.patient
-        if any(version.id == patient for version in self.standing.versions):
-            return False
-        return self.tx.resources.canonical((patient,))[patient] != patient
-
-    def packed(self, limit: int) -> Packed:
-        """Pack the changes up to ``limit``."""
-        changes, more = self._owed(limit)
-        self.upto = changes[-1].change if more else limit
-        self.review = self.delivery.sent <= 0 or len(changes) > MANY or any(map(self._entitles, changes))
-        for version in changes:
+    def packed(self) -> Packed:
+        """Pack what is owed."""
+        for version in self.owed.changes:
             self.changes.setdefault(version.id, []).append(version)
-        self._heads.update((version.id, version) for version in self.standing.versions)
-        newest = [] if self.rights.every_version else changes
-        self.read_ahead(newest, [self.body(version) for version in changes])
-        person = self.head(self.delivery.patient) if self.review and self._renumbered else None
+        person = self.reading.head(self.delivery.patient) if self.review and self._renumbered else None
         if person is not None:
             self.changes.setdefault(person.id, [person])
         for id in list(self.changes):
             self.decide(id)
         if self.review:
             self._review()
-        packed = self.finish(self.upto, more=more)
-        return replace(packed, again_at=begins_at(self.subject, self.rights.recipient, self.now))
+        packed = self.finish()
+        again_at = begins_at(self.subject, self.rights.recipient, self.now)
+        return packed if again_at is None else replace(packed, again_at=again_at)
 
     def grounds(self) -> str:
         """Say on what the release stands: the recipient's file, the subject's status and the versions behind it."""
@@ -86,17 +67,6 @@ class PatientPacking(Packing):
     def _entitles(self, version: ResourceVersion) -> bool:
         """Whether a change may have changed what the view may see of everything else."""
         return version.type in ("ResearchSubject", "Consent") or version.id in self.standing.merged
-
-    def _owed(self, limit: int) -> tuple[Sequence[ResourceVersion], bool]:
-        batch = self.rights.recipient.batch
-        changes = self.tx.resources.of_patient(
-            self.delivery.patient,
-            after=self.delivery.sent,
-            upto=limit,
-            every_version=self.rights.every_version,
-            limit=batch + 1,
-        )
-        return changes[:batch], len(changes) > batch
 
     def body(self, version: ResourceVersion) -> dict[str, Any]:
         """Return a version's decoded body."""
@@ -172,8 +142,7 @@ class PatientPacking(Packing):
         kind = ChangeKind.UPDATED if known else ChangeKind.CREATED
         if carried is None and held is not None and self._repeated(version, held):
             kind = held.kind
-        self.add(version, let, kind)
-        self.carried[version.id] = self.entries[-1]
+        self.carried[version.id] = self.add(version, let, kind)
         return True
 
     def _repeated(self, version: ResourceVersion, held: ManifestEntry) -> bool:
@@ -262,9 +231,9 @@ class PatientPacking(Packing):
 
     def _as_of(self, version: ResourceVersion) -> ResourceVersion | None:
         """Return the version that a recipient of every version may have at this point of its stream."""
-        if version.change <= self.upto or not self.rights.every_version:
+        if version.change <= self.owed.upto or not self.rights.every_version:
             return version
-        earlier = [each for each in self.tx.resources.versions(version.id) if each.change <= self.upto]
+        earlier = [each for each in self.tx.resources.versions(version.id) if each.change <= self.owed.upto]
         return earlier[-1] if earlier else None
 
     # --- what the view holds already --------------------------------------------------------------------------------
@@ -287,7 +256,7 @@ class PatientPacking(Packing):
     def _subject_of(self, patient: str) -> Subject | None:
         if patient == self.delivery.patient:
             return self.subject
-        return subjects_of(self.tx, patient, self.policy).subjects.get(self.rights.study.id)
+        return subjects_of(self.tx, patient, self.reading.policy).subjects.get(self.rights.study.id)
 
 
 def _in_error(let: Let) -> bool:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from gateway.errors import InvalidResource
 from gateway.fhir.checks import validate
 from gateway.model.delivery import BACKFILL
 from tests.releasing import (
@@ -22,6 +23,7 @@ from tests.releasing import (
     kinds,
     recipient,
     uid,
+    version,
     world,
 )
 
@@ -396,3 +398,48 @@ def test_a_consent_that_begins_later_is_looked_at_again_when_it_does(trial):
     assert (early.package, early.again_at) == (None, moment)
     assert trial.pack().package is not None
     assert trial.pack().again_at is None
+
+
+def test_many_cursors_are_packed_as_each_would_be_alone(trial):
+    enrol(trial)
+    second = uid("second")
+    trial.write(a_patient(second), a_consent(second), a_subject(second), patient=second)
+    trial.write(an_observation(), an_observation("plt"))
+    cursors = [trial.cursor(), trial.cursor(patient=""), trial.cursor(patient=second), trial.cursor(study="was")]
+    cursors = [cursor for cursor in cursors if cursor is not None]
+
+    together = trial.packager.package_many(cursors, trial.now)
+
+    assert len(cursors) == 3
+    assert together == [trial.packager.package(cursor, trial.now) for cursor in cursors]
+    assert [len(packed.package.entries) for packed in together] == [6, 1, 4]
+
+
+def test_what_is_wrong_with_one_cursor_spoils_no_other(trial):
+    enrol(trial)
+    second = uid("second")
+    trial.write(a_patient(second), a_consent(second), a_subject(second), patient=second)
+    with trial.store.begin() as tx:
+        broken = version(an_observation(patient=second), second).but(body=b"{")
+        trial.planner(tx, tx.resources.append([broken]))
+
+    first, other = trial.packager.package_many([trial.cursor(patient=second), trial.cursor()], trial.now)
+
+    assert isinstance(first, InvalidResource)
+    assert [entry.type for entry in other.package.entries][1:] == ["Patient", "ResearchSubject", "Consent"]
+    with pytest.raises(InvalidResource):
+        trial.packager.package(trial.cursor(patient=second), trial.now)
+
+
+def test_a_long_message_that_a_person_replays_is_sent_once_more(trial):
+    enrol(trial)
+    trial.deliver()
+    before = trial.cursor().sent
+    trial.write(*(an_observation(f"hb {n}") for n in range(24)))
+    (first,) = trial.deliver()
+
+    with trial.store.begin() as tx:
+        tx.deliveries.replay(trial.cursor().id, trial.now, from_change=before)
+    (again,) = trial.deliver()
+
+    assert [entry.body for entry in again.entries] == [entry.body for entry in first.entries]

@@ -18,6 +18,7 @@ import typer
 
 from gateway import __version__
 from gateway.bootstrap import open_store
+from gateway.cli.unfailing import Unfailing
 from gateway.ports import Store
 from gateway.settings import Settings, load
 
@@ -155,6 +156,6 @@ def log_to_stderr(level: str = "info", *, as_json: bool = False) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(Unfailing(sys.stderr))  # type: ignore[arg-type],
         cache_logger_on_first_use=True,
     )

@@ -6,7 +6,7 @@ from typing import TextIO
 
 
 class Unfailing:
-    """Passes text on to a stream; what the stream does not take is counted, and the count written when it takes again."""
+    """Passes text on to a stream; what it does not take is counted, and the count written when it takes text again."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -294,7 +294,8 @@ class Deployment:
             path.write_text(text.replace('kind = "folder"', 'kind = "folder"\nlook_seconds = 0.1'))
         for id, address in self.trial_systems.addresses.items():
             path = self.config / "recipients" / f"{id}.toml"
-            path.write_text(re.sub(r'^address = ".*"$', f'address = "{address}"', path.read_text(), flags=re.M))
+            lines = f'address = "{address}"\ndeadline_seconds = 9.0'  # two attempts within a lease
+            path.write_text(re.sub(r'^address = ".*"$', lines, path.read_text(), flags=re.M))
 
     def _recipients_text(self):
         return "\n".join(path.read_text() for path in (self.config / "recipients").glob("*.toml"))

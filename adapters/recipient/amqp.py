@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Protocol
 
-from adapters.recipient.bodies import body_for
+from adapters.recipient.bodies import text_for
 from gateway.errors import BrokerUnavailable, ConfigurationError, QueueFull
-from gateway.fhir import codec
 from gateway.model import event
 from gateway.model.delivery import Accepted, Deferred, Outcome, Package, Released, Unknown
 from gateway.model.recipient import Recipient
@@ -62,7 +61,7 @@ class Amqp:
         """Hold nothing: the broker belongs to the program."""
 
     def _event(self, package: Package, released: Released) -> Event:
-        body = codec.encode(body_for(self._recipient, released))
+        body = text_for(self._recipient, released)
         key = event.routing_key(package, released)
         message_id = event.message_id(package, released, body)
         return Event(key, body, message_id, event.headers(key, message_id))

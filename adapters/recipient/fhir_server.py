@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from adapters.recipient.bodies import body_for
+from adapters.recipient.bodies import text_for
 from adapters.recipient.client import Answer, Client
 from adapters.recipient.http import CONFLICT, FHIR_JSON, client_for, exchange, outcome_of, secret_of
 from gateway.errors import InvalidResource
@@ -36,8 +36,8 @@ GONE: Final = frozenset({404, 410})
 NO_ENTRY: Final = frozenset({400, 404, 405, 410, 413, 415, 422})
 """Answers to a single entry that concern this entry alone."""
 
-ONE_BY_ONE_SECONDS: Final = 30.0
-"""How long a refused Bundle may take entry by entry before the rest waits for the repeat; leases are longer."""
+TRANSACTION: Final = b'{"resourceType":"Bundle","type":"transaction","entry":[%b]}'
+NOTHING: Final[Mapping[str, str]] = {}
 
 BEGUN_KEPT: Final = 200
 """Unfinished Bundles whose progress is remembered; of an older one each entry is sent once more."""
@@ -51,20 +51,20 @@ _EXPRESSION: Final = re.compile(r"[A-Z][A-Za-z]{1,60}(\.[a-z][A-Za-z]{0,60}(\[\d
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """An entry as it goes over the wire; ``body`` None: delete."""
+    """An entry as it goes over the wire; ``text`` None: delete."""
 
     released: Released
     url: str
-    body: dict[str, Any] | None
+    text: bytes | None
 
     @property
-    def bundled(self) -> dict[str, Any]:
+    def bundled(self) -> bytes:
         """The entry of a transaction."""
-        if self.body is None:
-            return bundle.delete(self.released.type, self.released.id)
-        entry = bundle.put(self.body)
-        entry["request"]["url"] = self.url
-        return entry
+        if self.text is None:
+            return codec.encode(bundle.delete(self.released.type, self.released.id))
+        full_url = codec.encode(bundle.full_url(self.released.type, self.released.id))
+        request = codec.encode({"method": "PUT", "url": self.url})
+        return b'{"fullUrl":%b,"resource":%b,"request":%b}' % (full_url, self.text, request)
 
 
 class FhirServer:
@@ -80,19 +80,21 @@ class FhirServer:
         self._begun: dict[str, dict[str, Outcome]] = {}
 
     def deliver(self, package: Package) -> Outcome:
-        """Make one attempt; every far-side behaviour maps to one outcome."""
+        """Make one attempt; every far-side behaviour maps to one outcome. It ends by the recipient's deadline."""
+        until = time.monotonic() + self._recipient.deadline
         entries = self._entries(package)
-        if package.repeat and self._holds_all(entries):
+        if package.repeat and self._holds_all(entries, until):
             return Accepted("was there already")
-        content = codec.encode(bundle.transaction(entry.bundled for entry in entries))
-        answer = self._ask("POST", self._base, content, {"Idempotency-Key": package.delivery_id, **_named(package)})
+        content = TRANSACTION % b",".join(entry.bundled for entry in entries)
+        headers = {"Idempotency-Key": package.delivery_id, **_named(package)}
+        answer = self._ask("POST", self._base, until, content, headers)
         if not isinstance(answer, Answer):
             return answer
         if answer.status in CONFLICT:
-            return self._after_conflict(answer, entries)
+            return self._after_conflict(answer, entries, until)
         outcome = outcome_of(answer)
         if isinstance(outcome, Refused):
-            return self._one_by_one(package, entries, f"{outcome.detail}{_reason(answer)}")
+            return self._one_by_one(package, entries, f"{outcome.detail}{_reason(answer)}", until)
         return _with_refused(outcome, answer, entries) if isinstance(outcome, Accepted) else outcome
 
     def close(self) -> None:
@@ -107,47 +109,46 @@ class FhirServer:
     def _entry(self, released: Released) -> _Entry:
         if released.kind is ChangeKind.RETRACTED and self._recipient.retraction == "delete":
             return _Entry(released, released.reference, None)
-        body = body_for(self._recipient, released)
-        found = _gateway_identifier(body) if self._recipient.search_by_identifier else None
+        found = _gateway_identifier(released.body) if self._recipient.search_by_identifier else None
         url = bundle.conditional_url(released.type, found) if found else released.reference
-        return _Entry(released, url, body)
+        return _Entry(released, url, text_for(self._recipient, released))
 
     def _ask(
-        self, method: str, url: str, content: bytes | None = None, headers: dict[str, str] | None = None
+        self, method: str, url: str, until: float, content: bytes | None = None, headers: Mapping[str, str] = NOTHING
     ) -> Answer | Deferred | Unknown:
-        told = {"Accept": FHIR_JSON, **(headers or {})}
+        told = {"Accept": FHIR_JSON, **headers}
         if content is not None:
             told["Content-Type"] = f"{FHIR_JSON}; charset=utf-8"
-        limit, seconds = self._recipient.max_bytes, self._recipient.timeout
+        limit, seconds = self._recipient.max_bytes, until - time.monotonic()
         return exchange(self._client, method, url, content=content, headers=told, max_bytes=limit, seconds=seconds)
 
     # --- reading before repeating ---
 
-    def _holds_all(self, entries: Sequence[_Entry]) -> bool:
-        until = time.monotonic() + READING_SECONDS
-        return all(time.monotonic() < until and self._holds(entry) for entry in entries)
+    def _holds_all(self, entries: Sequence[_Entry], until: float) -> bool:
+        until = min(until, time.monotonic() + READING_SECONDS)
+        return all(time.monotonic() < until and self._holds(entry, until) for entry in entries)
 
-    def _holds(self, entry: _Entry) -> bool:
-        answer = self._ask("GET", f"{self._base}/{entry.released.reference}")
+    def _holds(self, entry: _Entry, until: float) -> bool:
+        answer = self._ask("GET", f"{self._base}/{entry.released.reference}", until)
         if not isinstance(answer, Answer):
             return False
-        if entry.body is None:
+        if entry.text is None:
             return answer.status in GONE
         if answer.status != 200 or answer.cut:
             return False
         try:
-            return same(entry.body, codec.decode(answer.body))
+            return same(codec.decode(entry.text), codec.decode(answer.body))
         except InvalidResource:
             return False
 
-    def _after_conflict(self, answer: Answer, entries: Sequence[_Entry]) -> Outcome:
-        if self._holds_all(entries):
+    def _after_conflict(self, answer: Answer, entries: Sequence[_Entry], until: float) -> Outcome:
+        if self._holds_all(entries, until):
             return Accepted(f"HTTP {answer.status}, was there already")
         return Unknown(f"HTTP {answer.status}")
 
     # --- entry by entry ---
 
-    def _one_by_one(self, package: Package, entries: Sequence[_Entry], reason: str) -> Outcome:
+    def _one_by_one(self, package: Package, entries: Sequence[_Entry], reason: str, until: float) -> Outcome:
         """Send the entries of a refused Bundle one after another; what is refused now is refused for itself.
 
         A repeat goes on where the last attempt stopped, as far as this process made it.
@@ -155,13 +156,12 @@ class FhirServer:
         settled = self._begun.setdefault(package.delivery_id, {})
         if len(self._begun) > BEGUN_KEPT:
             self._begun.pop(next(iter(self._begun)), None)
-        until = time.monotonic() + ONE_BY_ONE_SECONDS
         for entry in entries:
             if entry.released.reference in settled:
                 continue
             if time.monotonic() > until:
                 return Unknown(f"one by one: {len(settled)} of {len(entries)} entries so far")
-            outcome = self._send_one(package, entry)
+            outcome = self._send_one(package, entry, until)
             if not isinstance(outcome, Accepted | Refused):
                 return Unknown(f"one by one: {outcome.detail}") if settled else outcome
             settled[entry.released.reference] = outcome
@@ -171,15 +171,15 @@ class FhirServer:
             return Refused(f"{reason}; every entry is refused, the first with {refused[0].detail}")
         return Accepted(f"one by one after {reason}", tuple(refused))
 
-    def _send_one(self, package: Package, entry: _Entry) -> Outcome:
-        method, content = ("DELETE", None) if entry.body is None else ("PUT", codec.encode(entry.body))
-        answer = self._ask(method, f"{self._base}/{entry.url}", content, _named(package))
+    def _send_one(self, package: Package, entry: _Entry, until: float) -> Outcome:
+        method = "DELETE" if entry.text is None else "PUT"
+        answer = self._ask(method, f"{self._base}/{entry.url}", until, entry.text, _named(package))
         if not isinstance(answer, Answer):
             return answer
-        if entry.body is None and answer.status in GONE:
+        if entry.text is None and answer.status in GONE:
             return Accepted("was gone already")
         if answer.status in CONFLICT:
-            held = self._holds(entry)
+            held = self._holds(entry, until)
             return Accepted("was there already") if held else Refused(f"HTTP {answer.status}{_reason(answer)}")
         if answer.status in NO_ENTRY:
             return Refused(f"HTTP {answer.status}{_reason(answer)}")
@@ -241,7 +241,7 @@ def _with_refused(accepted: Accepted, answer: Answer, entries: Sequence[_Entry])
     refused = []
     for entry, line in zip(entries, lines, strict=False):
         status = str(line.get("response", {}).get("status", "200"))[:3] if isinstance(line, dict) else "200"
-        if status.isdigit() and not status.startswith("2") and not (entry.body is None and int(status) in GONE):
+        if status.isdigit() and not status.startswith("2") and not (entry.text is None and int(status) in GONE):
             refused.append(RefusedEntry(entry.released.reference, f"HTTP {status}"))
     return Accepted(accepted.detail, tuple(refused))
 

@@ -79,7 +79,7 @@ class Webhook:
             content=body,
             headers=headers,
             max_bytes=self._recipient.max_bytes,
-            seconds=self._recipient.timeout,
+            seconds=self._recipient.deadline,
         )
         return outcome_of(answer) if isinstance(answer, Answer) else answer
 

@@ -43,6 +43,7 @@ class Recipient:
     active consent must cover it (v3-ActReason). ``delivery``: ``newest`` or ``every-version``.
     ``retraction``: ``mark`` (entered-in-error) or ``delete``. ``keep``: how long an amqp event waits for its receipt
     before it is no longer published again. ``look_back``: data older than the consent by at most this is released.
+    ``timeout``: seconds each wait on the network may take; ``deadline``: seconds an attempt may take in all.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Recipient:
     client_certificate: str = ""
     client_key: str = ""
     timeout: float = 10.0
+    deadline: float = 60.0
     max_bytes: int = 64 * 1024 * 1024
     keep: timedelta = timedelta(days=7)
     batch: int = 500

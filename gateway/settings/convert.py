@@ -99,6 +99,7 @@ def recipient_of(file: RecipientFile, folder: Path) -> Recipient:
         statuses=file.statuses or ON_STUDY,
         look_back=timedelta(days=file.look_back_days),
         timeout=file.timeout_seconds,
+        deadline=file.deadline_seconds,
         keep=timedelta(days=file.keep_days),
         retry=Retry(
             timedelta(seconds=file.retry.first_seconds),

@@ -84,9 +84,12 @@ class RelayTable(FileModel):
 class DeliverTable(FileModel):
     """``[deliver]``: how recipients are served."""
 
-    threads: int = Field(2, ge=1, le=64, description="attempts in flight per recipient at most")
+    threads: int = Field(16, ge=1, le=64, description="attempts in flight per recipient and process at most")
     lease_seconds: float = Field(
-        180.0, gt=0, description="longer than any attempt; not settled by then, it may have happened"
+        180.0,
+        gt=0,
+        description="longer than two attempts (deadline_seconds of a recipient); not settled by then, it may have"
+        " happened",
     )
 
 
@@ -254,7 +257,12 @@ class RecipientFile(FileModel):
     ca_file: str = Field("", description="authority of the recipient's certificate, when not a public one")
     client_certificate: str = Field("", description="PEM file for mutual TLS")
     client_key: str = Field("", description="PEM file of its key")
-    timeout_seconds: float = Field(10.0, gt=0)
+    timeout_seconds: float = Field(10.0, gt=0, description="how long each wait on the network may take")
+    deadline_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="how long an attempt may take in all, however busy the network; [deliver] lease_seconds is longer",
+    )
     keep_days: float = Field(7.0, gt=0, description="amqp: how long an event waits for its receipt")
     batch: int = Field(500, ge=1, description="entries in one Bundle at most")
     search_by_identifier: bool = Field(False, description="fhir_server: conditional updates by identifier")

@@ -80,6 +80,7 @@ def load(folder: Path, environment: Mapping[str, str]) -> Settings:
     recipients = _recipients(folder, studies, errors)
     _check_references(folder, sites, studies, errors)
     _check_ports(folder, feeds, errors)
+    errors += _check_deadlines(folder, gateway, recipients)
     database_url = environment.get("GATEWAY_DATABASE_URL") or gateway.database_url.get_secret_value()
     broker_url = environment.get("GATEWAY_BROKER_URL", gateway.broker_url.get_secret_value())
     errors += _plain_servers(folder, gateway, database_url, broker_url)
@@ -266,6 +267,18 @@ def _check_references(
         for setting, name in problems:
             what = f"{setting}: {name!r} is not declared in " + ("authorities" if setting == "primary" else "studies/")
             errors.append(ConfigurationError(str(path), what, line_of(text, (setting,))))
+
+
+def _check_deadlines(
+    folder: Path, gateway: GatewayFile, recipients: Mapping[str, Recipient]
+) -> Iterator[ConfigurationError]:
+    """An attempt may wait for the one before it, and must have ended before its lease does: it would be made twice."""
+    lease = gateway.deliver.lease_seconds
+    for path in sorted((folder / "recipients").glob("*.toml")):
+        recipient = recipients.get(path.stem)
+        if recipient is not None and recipient.kind != "amqp" and 2 * recipient.deadline >= lease:
+            what = f"deadline_seconds: two attempts may take as long as [deliver] lease_seconds, {lease:g}: raise that"
+            yield ConfigurationError(str(path), what, line_of(path.read_text("utf-8"), ("deadline_seconds",)))
 
 
 def _check_ports(folder: Path, feeds: Mapping[str, Feed], errors: list[ConfigurationError]) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -304,3 +306,40 @@ def test_an_r5_recipient_gets_r5(against):
 )
 def test_what_a_server_holds_is_compared_element_by_element(ours, theirs, equal):
     assert same(ours, theirs) is equal
+
+
+def test_an_attempt_ends_by_its_deadline_and_the_next_goes_on_where_it_stopped():
+    puts = []
+
+    def script(seen):
+        if seen.method != "PUT":
+            return answer(422 if seen.method == "POST" else 404)
+        puts.append(seen.path)
+        if puts == ["/Patient/p1", "/Observation/o1"]:
+            time.sleep(1)  # the point of the test: it takes longer than the deadline leaves
+        return answer(200)
+
+    far_end = FarEnd(script)
+    adapter = FhirServer(recipient(address=far_end.address, deadline=0.5))
+    try:
+        began = time.monotonic()
+        first = adapter.deliver(package())
+        took = time.monotonic() - began
+        second = adapter.deliver(package(repeat=True))
+    finally:
+        adapter.close()
+        far_end.close()
+
+    assert first == Unknown("one by one: ReadTimeout")
+    assert took < 2.0
+    assert isinstance(second, Accepted)
+    assert puts == ["/Patient/p1", "/Observation/o1", "/Observation/o1"]
+
+
+def test_what_was_written_as_json_before_is_sent_as_it_is(standin):
+    body = observation(value="1.50")
+    written = replace(released(body), text=codec.encode({**body, "status": "amended"}))
+
+    deliver(standin, package(released(patient()), written))
+
+    assert standin.resources["Observation/o1"]["status"] == "amended"

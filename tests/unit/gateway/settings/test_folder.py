@@ -46,6 +46,12 @@ def test_a_misspelt_setting_is_an_error_with_its_line(folder):
             "2575",
             "sites/san-celso-lis.toml: feeds: 'lis' has the port of 'adt', 2575",
         ),
+        (
+            "recipients/edc.toml",
+            "kind =",
+            "deadline_seconds = 90.0\nkind =",
+            "recipients/edc.toml:3: deadline_seconds: two attempts may take as long as [deliver] lease_seconds, 180",
+        ),
     ],
 )
 def test_a_plausible_mistake_is_an_error_that_says_how_to_mend_it(folder, file, old, new, said):

@@ -16,14 +16,13 @@ from gateway.model.keys import Keys
 from gateway.model.site import Feed, Site
 from gateway.model.study import Study
 from gateway.ports import Broker, Store, Translator
-from gateway.services.pool import Codes
-from gateway.services.prepare import study_resource_id
 from gateway.settings import Settings, create_keys, read_keys
 from gateway.settings.folder import StudyFile
 from gateway.settings.keyfile import KeyFile
 
 if TYPE_CHECKING:
     from gateway.release.policy import Policy
+    from gateway.services.pool import Codes
 
 log = structlog.get_logger()
 
@@ -142,6 +141,8 @@ def policy_of(settings: Settings, keys: Keys) -> Policy:
 
 
 def _study(file: StudyFile, id_key: bytes) -> Study:
+    from gateway.services.prepare import study_resource_id
+
     body = file.research_study
     return Study(
         id=file.id,

@@ -8,24 +8,23 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property, partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from gateway.bootstrap.inspection import sealer_of
 from gateway.bootstrap.loop import Loop
 from gateway.bootstrap.parts import handles, keys_of, open_broker, open_store, policy_of, translator_factory, utc_now
 from gateway.errors import BrokerUnavailable, GatewayError
 from gateway.model.message import Became
 from gateway.model.recipient import Recipient
 from gateway.ports import Broker, RecipientAdapter, Store
-from gateway.services.heartbeat import Heartbeat
 from gateway.services.metrics import Metrics
-from gateway.services.plan import Planner, replan
-from gateway.services.prepare import StudyResources, prepare
 from gateway.services.receive import Intake
-from gateway.services.write import again
 from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from gateway.release.policy import Policy
+    from gateway.services.plan import Planner
 
 log = structlog.get_logger()
 
@@ -61,7 +60,9 @@ def _owner(settings: Settings) -> str:
 
 
 class Gateway:
-    """The roles of one process, from settings. ``start`` returns when everything listens; ``stop`` drains.
+    """The roles of one process, from settings. ``start`` returns when everything runs; ``stop`` drains.
+
+    Senders are listened to as soon as what they send can be stored; ``/readyz`` answers once everything runs.
 
     ``start`` raises ``SchemaMismatch``, ``StoreUnavailable`` or ``ConfigurationError``; making one ``KeysMissing``.
     """
@@ -70,20 +71,24 @@ class Gateway:
         self.settings = settings
         self.roles = frozenset(roles)
         self.keys = keys_of(settings)
-        self.policy = policy_of(settings, self.keys)
-        self.planner = Planner(self.policy, utc_now)
         self.store: Store = open_store(settings)
         self.broker: Broker = open_broker(settings)
         self.metrics = Metrics()
         self.addresses: dict[str, str] = {}
         self.owner = _owner(settings)
+        self._ways_in: list[Part] = []
         self._parts: list[Part] = []
 
     def start(self) -> None:
-        """Prepare the database and start every role of this process."""
+        """Take messages in, prepare the database for what comes after, and start every role of this process."""
+        from gateway.services.heartbeat import Heartbeat
+
         if self.settings.embedded:
             self.store.upgrade()
         self.store.check_schema()
+        self._declare_queues()
+        if Role.LISTEN in self.roles:
+            self._start_listen()
         self._prepare()
         for role, start in self._starters.items():
             if role in self.roles:
@@ -100,8 +105,9 @@ class Gateway:
         for part in self._parts:
             if isinstance(part, Loop):
                 part.ask()
-        for part in reversed(self._parts):
+        for part in (*reversed(self._ways_in), *reversed(self._parts)):
             part.stop()
+        self._ways_in.clear()
         self._parts.clear()
         self.broker.close()
         self.store.close()
@@ -109,12 +115,11 @@ class Gateway:
 
     @property
     def _starters(self) -> dict[Role, Callable[[], None]]:
-        """Started in this order and stopped in the other: what works goes on until nothing more comes in."""
+        """Started in this order, once messages are taken in, and stopped in the other, once none comes in any more."""
         return {
             Role.RELAY: self._start_relay,
             Role.DELIVER: self._start_deliver,
             Role.TRANSLATE: self._start_translate,
-            Role.LISTEN: self._start_listen,
             Role.API: self._start_api,
         }
 
@@ -129,12 +134,27 @@ class Gateway:
             metrics=self.metrics,
         )
         intake.start()
-        self._parts.append(intake)
+        self._ways_in.append(intake)
         return intake
 
+    @cached_property
+    def policy(self) -> Policy:
+        """Who may receive what."""
+        return policy_of(self.settings, self.keys)
+
+    @cached_property
+    def planner(self) -> Planner:
+        """Notes which views a change concerns."""
+        from gateway.services.plan import Planner
+
+        return Planner(self.policy, utc_now)
+
     def _prepare(self) -> None:
-        """Bring studies, code maps and recipients' files into the database, and the queues into the broker."""
-        self._declare_queues()
+        """Bring studies, code maps and recipients' files into the database."""
+        from gateway.services.plan import replan
+        from gateway.services.prepare import StudyResources, prepare
+        from gateway.services.write import again
+
         studies = [
             StudyResources(study.id, tuple(item for item in (study.research_study, study.plan) if item))
             for study in self.settings.studies.values()
@@ -168,10 +188,10 @@ class Gateway:
 
         listener = MllpListener(self.settings.feeds.values(), self.intake, self.metrics)
         listener.start()
-        self._parts.append(listener)
+        self._ways_in.append(listener)
         folders = FolderWatcher(self.settings.feeds.values(), self.intake, utc_now)
         folders.start()
-        self._parts.append(folders)
+        self._ways_in.append(folders)
         for feed, port in listener.ports.items():
             self.addresses[feed] = f"mllp://{self.settings.feeds[feed].host}:{port}"
 
@@ -188,7 +208,7 @@ class Gateway:
         http = self.settings.gateway.http
         app = create_app(intake, self.settings.feeds, self._readiness, self.metrics.registry)
         server = HttpServer(app, host=host, port=port, certificate=http.certificate, key=http.key)
-        self._parts.append(server)
+        self._ways_in.append(server)
         return server.address
 
     def _readiness(self) -> dict[str, str]:
@@ -240,6 +260,7 @@ class Gateway:
                 self.intake.settled(became.message)
 
     def _start_relay(self) -> None:
+        from gateway.bootstrap.inspection import sealer_of
         from gateway.services.receipts import record_receipts
         from gateway.services.relay import Relay, RelaySettings
         from gateway.services.still import may_still_leave

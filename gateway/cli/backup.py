@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.bootstrap import open_store
-from gateway.bootstrap.parts import utc_now
+from gateway.bootstrap.parts import open_store, utc_now
 from gateway.cli.base import Config, actor, app, out, settings_of, store_of
 from gateway.ports import AuditEvent
 

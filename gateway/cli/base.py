@@ -17,7 +17,7 @@ import structlog
 import typer
 
 from gateway import __version__
-from gateway.bootstrap import open_store
+from gateway.bootstrap.parts import open_store
 from gateway.cli.unfailing import Unfailing
 from gateway.ports import Store
 from gateway.settings import Settings, load

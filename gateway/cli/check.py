@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from gateway.bootstrap import open_store, policy_problems
+from gateway.bootstrap.parts import open_store, policy_problems
 from gateway.cli.base import Config, app, complain, out, settings_of, shipped_config
 from gateway.settings import load
 

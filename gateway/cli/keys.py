@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from gateway.bootstrap import drop_unused, key_lines, prepare_key
-from gateway.bootstrap import rotate as rotate_keys
+from gateway.bootstrap.keys import drop_unused, key_lines, prepare_key
+from gateway.bootstrap.keys import rotate as rotate_keys
 from gateway.cli.base import Config, Json, actor, app, complain, out, progress, rows, settings_of, store_of
 from gateway.settings import create_keys
 

@@ -12,8 +12,8 @@ from uuid import UUID
 
 import typer
 
-from gateway.bootstrap import Replayer, explanation_of, map_gap, status_of
 from gateway.bootstrap.inspection import viewed
+from gateway.bootstrap.operator import Replayer, explanation_of, map_gap, status_of
 from gateway.cli.base import As, Config, Json, actor, app, complain, out, rows, store_of
 from gateway.errors import GatewayError
 from gateway.model.delivery import DeliveryState

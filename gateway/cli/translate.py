@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.bootstrap import preview_translator
+from gateway.bootstrap.parts import preview_translator
 from gateway.cli.base import Config, app, complain, out, settings_of
 from gateway.cli.inputs import messages_of
 from gateway.fhir import codec

@@ -12,7 +12,7 @@ import click
 import pytest
 import typer
 
-from gateway.cli import app
+from gateway.cli import app, load
 from tests.clear import arguments, clear_columns
 from tests.command import gateway
 from tests.contracts.waiting import wait_for
@@ -24,6 +24,7 @@ ENDLESS = {("serve",), ("demo",)}
 
 def commands(command=None, words=()):
     """Every command that can be given without arguments."""
+    load()
     command = command or typer.main.get_command(app)
     if isinstance(command, click.Group) or hasattr(command, "commands"):
         return [found for name, one in command.commands.items() for found in commands(one, (*words, name))]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.bootstrap import open_store
+from gateway.bootstrap.parts import open_store
 from gateway.settings import create_keys, load, read_keys
 from tests.command import gateway
 from tests.contracts.stores import incoming

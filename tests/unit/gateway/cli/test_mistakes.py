@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from gateway.cli import app
+from gateway.cli import app, load
 from gateway.errors import GatewayError
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -16,6 +16,8 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setenv("GATEWAY_DATA", str(tmp_path))
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.chdir(tmp_path)
+
+    load()
 
     def call(*words):
         return CliRunner().invoke(app, [*words])

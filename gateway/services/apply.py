@@ -21,12 +21,12 @@ from gateway.fhir import codec
 from gateway.fhir.checks import check
 from gateway.fhir.references import rewrite
 from gateway.model.message import Message
-from gateway.model.resource import ResourceVersion
+from gateway.model.resource import Clock, ResourceVersion
 from gateway.model.translation import Failure, PatientLink, Statement, Translation
 from gateway.ports import Hold, Transaction
 from gateway.services import shared
 from gateway.services.identify import Identifiers
-from gateway.services.merge import Merged, clock_of, merge
+from gateway.services.merge import Merged, clock_of, first_clocks, merge
 from gateway.services.places import TYPES, placed, speaks_of_places
 
 
@@ -159,12 +159,34 @@ class Batch:
         if patient != statement.patient:
             statement = structs.replace(statement, body=self._relinked(statement.body))
         head = said.versions.get(statement.id) or self._heads.get(statement.id)
-        merged = merge(head, statement, clock_of(statement, said.sent_at, said.message.id))
-        if head is not None:
-            self._look(said, head, statement, merged)
+        clock = clock_of(statement, said.sent_at, said.message.id)
+        if head is None:
+            said.versions[statement.id] = self._first(said, statement, clock, patient)
+            return
+        merged = merge(head, statement, clock)
+        self._look(said, head, statement, merged)
         if statement.held and merged.changed:
             said.holds.append(self._hold("implausible", statement.held, said.message, statement))
         said.versions[statement.id] = self._version(head, statement, merged, patient, said.message)
+
+    def _first(self, said: _Said, statement: Statement, clock: Clock, patient: str) -> ResourceVersion:
+        """Return the first version of a resource: most of what comes in, so nothing is merged."""
+        if statement.held:
+            said.holds.append(self._hold("implausible", statement.held, said.message, statement))
+        return ResourceVersion(
+            type=statement.type,
+            id=statement.id,
+            version=1,
+            body=statement.body,
+            message=said.message.id,
+            stored_at=self.now,
+            patient=patient,
+            clocks=first_clocks(statement, clock),
+            code=statement.code,
+            date=statement.date,
+            status=statement.status,
+            held=statement.held,
+        )
 
     def _look(self, said: _Said, head: ResourceVersion, statement: Statement, merged: Merged) -> None:
         """Look at what a statement makes of a resource that is there already: is it valid, and is it for a person?"""
@@ -177,9 +199,9 @@ class Batch:
             said.mended.add(head.reference)
 
     def _version(
-        self, head: ResourceVersion | None, statement: Statement, merged: Merged, patient: str, message: Message
+        self, head: ResourceVersion, statement: Statement, merged: Merged, patient: str, message: Message
     ) -> ResourceVersion:
-        if head is not None and not merged.changed:
+        if not merged.changed:
             return head if merged.clocks == head.clocks else head.but(clocks=merged.clocks)
         stored = self._heads.get(statement.id)
         return ResourceVersion(
@@ -192,9 +214,9 @@ class Batch:
             patient=patient,
             clocks=merged.clocks,
             own=merged.own,
-            code=statement.code or (head.code if head else ""),
-            date=statement.date or (head.date if head else None),
-            status=statement.status or (head.status if head else ""),
+            code=statement.code or head.code,
+            date=statement.date or head.date,
+            status=statement.status or head.status,
             held=statement.held,
         )
 
@@ -211,10 +233,12 @@ class Batch:
 
     def _add(self, version: ResourceVersion) -> None:
         """Note a version that is to be stored, or one that is with newer clocks."""
-        known = (version.id, version.version) in self._pending
-        self._pending[version.id, version.version] = version
+        place = (version.id, version.version)
+        known = place in self._pending
+        self._pending[place] = version
         self._heads[version.id] = version
-        self._clocks.pop(version.id, None)
+        if self._clocks:
+            self._clocks.pop(version.id, None)
         if version.type in TYPES and not known:
             self._places.pop(version.id, None)
             self._places[version.id] = None

@@ -57,11 +57,15 @@ def newest_of(one: Mapping[str, Clock], other: Mapping[str, Clock]) -> dict[str,
     return {name: max(one.get(name, one[ANY]), other.get(name, other[ANY])) for name in names}
 
 
-def merge(head: ResourceVersion | None, statement: Statement, clock: Clock) -> Merged:
-    """Return the resource after ``statement``, given its newest stored version (None: there is none)."""
-    if head is None:
-        clocks = dict.fromkeys(statement.removes, clock) | dict.fromkeys(statement.tentative, _TENTATIVE)
-        return Merged(statement.body, {ANY: clock} | clocks, changed=True)
+def first_clocks(statement: Statement, clock: Clock) -> dict[str, Clock]:
+    """Return the clocks of a resource that a statement is the first to speak of."""
+    if not statement.removes and not statement.tentative:
+        return {ANY: clock}
+    return {ANY: clock} | dict.fromkeys(statement.removes, clock) | dict.fromkeys(statement.tentative, _TENTATIVE)
+
+
+def merge(head: ResourceVersion, statement: Statement, clock: Clock) -> Merged:
+    """Return the resource after ``statement``, given its newest version."""
     if statement.type in REPLACED_WHOLE:
         return _replace(head, statement, clock)
     if statement.body == head.body and head.clocks.keys() == {ANY} and not statement.removes + statement.tentative:

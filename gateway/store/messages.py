@@ -27,23 +27,14 @@ _GET = select(messages).where(_M.id == bindparam("id_"))
 WAITING_BYTES: Final = 32 * 1024 * 1024
 """Messages handed out for translation together, as stored: sixty of the largest would not fit into memory."""
 
-_SETTLE = (
-    update(messages)
-    .where(_M.id == bindparam("id_"))
-    .values(
-        state=bindparam("state_"),
-        settled_at=bindparam("settled_at_"),
-        place=bindparam("place_"),
-        reason=bindparam("reason_"),
-    )
+_BECAME = update(messages).values(
+    state=bindparam("state_"),
+    settled_at=bindparam("settled_at_"),
+    place=bindparam("place_"),
+    reason=bindparam("reason_"),
 )
-
-
-_SETTLE_PLAIN = (
-    update(messages)
-    .where(_M.id.in_(bindparam("ids", expanding=True)))
-    .values(state=MessageState.TRANSLATED.value, settled_at=bindparam("settled_at_"), place="", reason="")
-)
+_SETTLE = _BECAME.where(_M.id == bindparam("id_"))
+_SETTLE_ALIKE = _BECAME.where(_M.id.in_(bindparam("ids", expanding=True)))
 
 
 class SqlMessages:
@@ -82,23 +73,19 @@ class SqlMessages:
         return [_message(row) for row in self._connection.execute(query)]
 
     def settle(self, results: Sequence[Became], at: datetime) -> None:
-        """Record what became of messages, in one round trip."""
-        plain = sorted(one.message for one in results if one == Became(one.message, MessageState.TRANSLATED))
-        for some in chunks(plain):
-            self._connection.execute(_SETTLE_PLAIN, {"ids": some, "settled_at_": at})
-        values = [
-            {
-                "id_": one.message,
-                "state_": one.state.value,
-                "settled_at_": at,
-                "place_": one.place,
-                "reason_": one.reason,
-            }
-            for one in sorted(results, key=lambda one: one.message)
-            if not _is_plain(one)
-        ]
-        if values:
-            self._connection.execute(_SETTLE, values)
+        """Record what became of messages: one statement for those that became alike, one for the others."""
+        alike: dict[tuple[str, str, str], list[int]] = {}
+        for one in sorted(results, key=lambda one: one.message):
+            alike.setdefault((one.state.value, one.place, one.reason), []).append(one.message)
+        single = []
+        for (state, place, reason), ids in alike.items():
+            values = {"state_": state, "settled_at_": at, "place_": place, "reason_": reason}
+            if len(ids) == 1:
+                single.append(values | {"id_": ids[0]})
+            for some in chunks(ids) if len(ids) > 1 else ():
+                self._connection.execute(_SETTLE_ALIKE, values | {"ids": some})
+        if single:
+            self._connection.execute(_SETTLE, single)
 
     def restore(self, messages: Iterable[int]) -> int:
         """Put messages back to ``stored`` so that they are translated again; return how many."""
@@ -126,11 +113,6 @@ class SqlMessages:
                 row.acknowledgment, row_place(row.id, row.digest, row.received_at, "acknowledgment")
             ),
         )
-
-
-def _is_plain(one: Became) -> bool:
-    """Whether a message was translated and there is nothing to say about it."""
-    return one.state is MessageState.TRANSLATED and not one.place and not one.reason
 
 
 @cache

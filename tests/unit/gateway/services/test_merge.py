@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.fhir import codec
 from gateway.model.resource import ResourceVersion
 from gateway.model.translation import Statement
-from gateway.services.merge import clock_of, merge
+from gateway.services.merge import clock_of, first_clocks, merge
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -26,13 +26,16 @@ def statement(
 
 
 def fold(*said: tuple[Statement, str, int]) -> dict[str, Any]:
-    head: ResourceVersion | None = None
-    for what, sent_at, message in said:
+    head = first(*said[0])
+    for what, sent_at, message in said[1:]:
         merged = merge(head, what, clock_of(what, sent_at, message))
-        version = head.version + 1 if head else 1
-        head = ResourceVersion(what.type, what.id, version, merged.body, message, NOON, clocks=merged.clocks)
-    assert head is not None
+        head = head.but(version=head.version + 1, body=merged.body, message=message, clocks=merged.clocks)
     return codec.decode(head.body)
+
+
+def first(what: Statement, sent_at: str, message: int) -> ResourceVersion:
+    clocks = first_clocks(what, clock_of(what, sent_at, message))
+    return ResourceVersion(what.type, what.id, 1, what.body, message, NOON, clocks=clocks)
 
 
 def test_a_field_that_is_not_valued_leaves_what_is_there():
@@ -73,11 +76,8 @@ def test_a_corrected_observation_replaces_the_whole_one_its_flag_included():
 def test_a_provisional_result_never_replaces_a_final_one():
     final = statement({"status": "final", "valueString": "a"}, kind="Observation")
     late = statement({"status": "preliminary", "valueString": "b"}, kind="Observation")
-    head = ResourceVersion(
-        "Observation", "r1", 1, final.body, 1, NOON, clocks=merge(None, final, clock_of(final, "1", 1)).clocks
-    )
 
-    merged = merge(head, late, clock_of(late, "2", 2))
+    merged = merge(first(final, "1", 1), late, clock_of(late, "2", 2))
 
     assert (merged.changed, merged.regressed) == (False, True)
 

@@ -270,6 +270,7 @@ class Gateway:
             interval=timedelta(seconds=wanted.interval_seconds),
             republish_after=timedelta(seconds=wanted.republish_seconds),
             receipt_after=timedelta(seconds=wanted.receipt_seconds),
+            broker_forgets=not self.settings.broker_url.get_secret_value(),
         )
         may_leave = partial(may_still_leave, self.policy)
         relay = Relay(self.store, self.broker, self.settings.recipients, may_leave, utc_now, settings=limits)

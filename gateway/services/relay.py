@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -21,11 +23,15 @@ from gateway.model.event import headers
 from gateway.model.recipient import Recipient
 from gateway.ports import AuditEvent, Broker, Clock, Event, Store, Transaction, Unreceipted
 from gateway.services.waiting import growing, wait_before
+from gateway.services.wake_ups import bodies_of
 
 log = structlog.get_logger()
 
 MayLeave = Callable[[Transaction, Unreceipted, datetime], bool]
 """Says whether an event released before may be sent once more now (``gateway.services.still``)."""
+
+EXPIRED: Final = "events-expired"
+"""The action of the audit line that says how many events were given up without a receipt."""
 
 TROUBLE: Final = growing(timedelta(seconds=0.5), timedelta(seconds=30))
 
@@ -36,16 +42,18 @@ class RelaySettings:
 
     ``republish_after``: a due delivery whose wake-up was confirmed is woken again after this. ``receipt_after``: an
     event without receipt is published again after this if the recipient's queue is empty, after
-    ``receipt_after_busy`` if something waits there.
+    ``receipt_after_busy`` if something waits there. ``broker_forgets``: the broker ends with this program, so what was
+    announced before it began is announced again at once.
     """
 
     interval: timedelta = timedelta(seconds=0.5)
-    batch: int = 500
+    batch: int = 1000
     republish_after: timedelta = timedelta(seconds=60)
     look_at_feeds_every: timedelta = timedelta(seconds=2)
     look_at_receipts_every: timedelta = timedelta(seconds=5)
     receipt_after: timedelta = timedelta(seconds=60)
     receipt_after_busy: timedelta = timedelta(hours=1)
+    broker_forgets: bool = False
 
 
 class Relay:
@@ -69,6 +77,7 @@ class Relay:
         self._settings = settings or RelaySettings()
         self._looked: dict[str, datetime] = {}
         self._nudged = threading.Event()
+        self._began = clock()
 
     def step(self, now: datetime) -> int:
         """Do one round and return how many deliveries were woken.
@@ -89,30 +98,38 @@ class Relay:
         A store or broker that is away is waited for, ever longer; that is logged once when it starts and once when it
         ends.
         """
-        listener = threading.Thread(target=self._listen, args=(stop,), name="relay-nudges")
-        listener.start()
         failures = 0
-        while not stop():
-            try:
-                while not stop() and self.step(self._clock()) >= self._settings.batch:
-                    pass
-                pause = self._settings.interval
-                failures = self._settle_trouble(failures)
-            except (StoreError, BrokerError) as error:
-                failures += 1
-                pause = wait_before(TROUBLE, failures)
-                if failures == 1:
-                    log.warning("the relay cannot work", reason=type(error).__name__)
-            self._pause(pause, stop)
-        listener.join()
+        with self._listening():
+            while not stop():
+                try:
+                    while not stop() and self.step(self._clock()) >= self._settings.batch:
+                        pass
+                    pause = self._settings.interval
+                    failures = self._settle_trouble(failures)
+                except (StoreError, BrokerError) as error:
+                    failures += 1
+                    pause = wait_before(TROUBLE, failures)
+                    if failures == 1:
+                        log.warning("the relay cannot work", reason=type(error).__name__)
+                self._pause(pause, stop)
 
     def _settle_trouble(self, failures: int) -> int:
         if failures:
             log.info("the relay works again", failures=failures)
         return 0
 
-    def _listen(self, stop: Callable[[], bool]) -> None:
-        self._broker.consume("relay", lambda _: self._nudged.set(), stop)
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Hear nudges on a thread that ends with the block, however it ends."""
+        over = threading.Event()
+        hear = partial(self._broker.consume, "relay", lambda _: self._nudged.set(), over.is_set)
+        listener = threading.Thread(target=hear, name="relay-nudges")
+        listener.start()
+        try:
+            yield
+        finally:
+            over.set()
+            listener.join()
 
     def _pause(self, pause: timedelta, stop: Callable[[], bool]) -> None:
         left = pause.total_seconds()
@@ -131,7 +148,7 @@ class Relay:
     def _wake_due(self, now: datetime) -> int:
         with self._store.begin() as tx:
             tx.deliveries.expire(now)
-            due = tx.deliveries.due(now, self._settings.batch, self._settings.republish_after)
+            due = tx.deliveries.due(now, self._settings.batch, self._republish_after(now))
         by_recipient: dict[str, list[Delivery]] = defaultdict(list)
         for delivery in due:
             by_recipient[delivery.view.recipient].append(delivery)
@@ -139,9 +156,14 @@ class Relay:
             self._wake(recipient, [one.id for one in deliveries], now)
         return len(due)
 
+    def _republish_after(self, now: datetime) -> timedelta:
+        """Return how old an announcement must be: before this program began a broker inside it heard none."""
+        usual = self._settings.republish_after
+        return min(usual, now - self._began) if self._settings.broker_forgets else usual
+
     def _wake(self, recipient: str, deliveries: Sequence[int], now: datetime) -> None:
         try:
-            self._broker.wake(f"deliver.{recipient}", [str(one) for one in deliveries])
+            self._broker.wake(f"deliver.{recipient}", bodies_of(deliveries))
         except BrokerUnavailable:
             raise
         except QueueFull:
@@ -160,7 +182,10 @@ class Relay:
 
     def _publish_again(self, recipient: Recipient, now: datetime) -> None:
         with self._store.begin() as tx:
-            tx.outbox.prune(recipient.id, now - recipient.keep)
+            if given_up := tx.outbox.prune(recipient.id, now - recipient.keep):
+                tx.audit.write(
+                    [AuditEvent(now, EXPIRED, recipient.id, f"recipient/{recipient.id}", f"{given_up} events")]
+                )
             oldest = tx.outbox.unreceipted(recipient.id, now - self._settings.receipt_after, 1)
         if not oldest:
             return

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from gateway.model.delivery import DeliveryState, View
 from gateway.ports import Breaker, Event
 from gateway.services.receipts import RecipientOutbox, record_receipts
 from gateway.services.relay import Relay, RelaySettings
+from gateway.services.wake_ups import ids_of
 from gateway.store import create_store
 from tests.contracts.deliveries import HandClock, plan
 from tests.contracts.packages import internal, recipient
@@ -254,3 +256,43 @@ def test_after_the_keeping_time_an_event_is_let_go(store, broker, clock, relay):
     relay.step(clock.advance(days=8))
 
     assert outbox(store, clock) == []
+
+
+def test_a_backlog_is_woken_in_few_wake_ups(store, broker, clock):
+    relay = Relay(store, broker, {"edc": EDC}, may_leave, clock)
+    ids = [plan(store, clock(), patient=internal(str(number))) for number in range(300)]
+
+    assert relay.step(clock()) == 300
+
+    bodies = woken(broker)
+    assert [id for body in bodies for id in ids_of(body)] == ids
+    assert len(bodies) < 20
+
+
+def test_what_was_announced_before_a_broker_that_forgets_began_is_announced_again(store, broker, clock, relay):
+    plan(store, clock())
+    relay.step(clock())
+    clock.advance(seconds=1)
+    restarted = EmbeddedBroker()
+    restarted.declare(["edc"])
+    forgets = replace(SETTINGS, broker_forgets=True)
+    again = Relay(store, restarted, {"edc": EDC}, may_leave, clock, settings=forgets)
+
+    assert again.step(clock.advance(seconds=1)) == 1
+    assert again.step(clock.advance(seconds=1)) == 0
+    assert relay.step(clock()) == 0
+
+
+def test_a_relay_that_fails_leaves_no_thread_behind(store, broker, clock):
+    def broken(tx, event, now):
+        raise KeyError
+
+    publish(store, broker, clock, 1)
+    broker.take("registry")  # the queue lost it
+    relay = Relay(store, broker, {"registry": QUEUED}, broken, clock, settings=SETTINGS)
+    clock.advance(hours=1)
+
+    with pytest.raises(KeyError):
+        relay.run(lambda: False)
+
+    assert not [one for one in threading.enumerate() if one.name == "relay-nudges"]

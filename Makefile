@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test check bench services lock clean
+.PHONY: run test check bench audit services lock clean
 
 run: .venv/.runtime
 	$(BIN)/gateway demo $(ARGS)
@@ -21,12 +21,16 @@ check: .venv/.dev
 bench: .venv/.dev services
 	$(BIN)/python -m tests.bench $(ARGS)
 
+# Known vulnerabilities (needs the network), secrets in tracked files, licences. The tools are kept apart from ours.
+audit: .venv/audit/.made .venv/.runtime
+	.venv/audit/bin/python tests/audit.py "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+
 # The tests start private servers from these installed programs; they never touch one that happens to run.
 services:
 	@sh tests/servers/install.sh
 
 lock:
-	for set in build runtime dev; do \
+	for set in build runtime dev audit; do \
 	  uv pip compile --python-version 3.11 --universal --quiet --no-emit-index-url --no-emit-find-links \
 	    --generate-hashes --no-header requirements/$$set.in -o requirements/$$set.txt || exit 1; done
 
@@ -45,4 +49,9 @@ clean:
 
 .venv/.dev: requirements/dev.txt .venv/.runtime
 	$(PIP) install --require-hashes -r requirements/dev.txt
+	touch $@
+
+.venv/audit/.made: requirements/audit.txt | .venv/bin/python
+	$(BIN)/python -m venv .venv/audit
+	.venv/audit/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/audit.txt
 	touch $@

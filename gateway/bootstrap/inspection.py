@@ -9,7 +9,8 @@ from pathlib import Path
 
 from gateway.bootstrap.parts import utc_now
 from gateway.errors import GatewayError
-from gateway.ports import AuditEvent, Store
+from gateway.ports import AuditEvent, Period, Store
+from gateway.services.reconcile import Reconciliation, Unit, reconcile
 from gateway.services.seal import ANCHOR, Anchor, Sealer, SealSettings, read_anchor
 from gateway.services.verify import Verdict, verify
 from gateway.services.viewing import INBOX, note_view, take_in
@@ -40,6 +41,13 @@ def verdict_of(
         raise GatewayError(f"{anchor}: there is no such file")
     anchors = [found] if found else []
     return verify(store, anchors + ([_known(known)] if known else []), tell)
+
+
+def reconciled(settings: Settings, store: Store, period: Period) -> Reconciliation:
+    """Reconcile what came in with what went out."""
+    windows = {id: timedelta(days=feed.repeat_window_days) for id, feed in settings.feeds.items()}
+    amqp = frozenset(id for id, recipient in settings.recipients.items() if recipient.kind == "amqp")
+    return reconcile(store, Unit(windows, amqp), period)
 
 
 def _known(text: str) -> Anchor:

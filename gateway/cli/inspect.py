@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from datetime import UTC, date, datetime, time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from gateway.bootstrap.inspection import verdict_of
+from gateway.bootstrap.inspection import reconciled, verdict_of
 from gateway.cli.base import Config, Json, app, complain, out, progress, rows, store_of
+from gateway.ports import Period
+from gateway.services.reconcile import ViewLine
 
 audit = typer.Typer(no_args_is_help=True, help="The audit trail.")
 app.add_typer(audit, name="audit")
@@ -41,6 +45,42 @@ def verify_audit(
         complain(misfit.what)
     if not verdict.intact:
         raise typer.Exit(1)
+
+
+@app.command("reconcile")
+def reconcile_all(
+    since: Annotated[str, typer.Option(help="From this day on, YYYY-MM-DD (UTC).")] = "",
+    until: Annotated[str, typer.Option(help="Up to this day, itself not counted.")] = "",
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Count everything from raw message to receipt, and name what was lost or doubled: both must be 0."""
+    period = Period(_midnight("--since", since), _midnight("--until", until))
+    with store_of(config) as (settings, store):
+        found = reconciled(settings, store, period)
+    if as_json:
+        rows(list(found.records()), as_json=True, empty="")
+    else:
+        rows([asdict(line) for line in found.feeds], as_json=False, empty="no message was received")
+        out()
+        rows([_view(line) for line in found.views], as_json=False, empty="nothing was ever owed to a recipient")
+        out(f"\nlost {len(found.lost)}, doubled {len(found.doubled)}")
+    for line in (*found.lost, *found.doubled):
+        complain(line)
+    if found.lost or found.doubled:
+        raise typer.Exit(1)
+
+
+def _view(line: ViewLine) -> dict[str, Any]:
+    withheld = ", ".join(f"{rule} {count}" for rule, count in sorted(line.withheld.items()))
+    return asdict(line) | {"withheld": withheld}
+
+
+def _midnight(option: str, text: str) -> datetime | None:
+    try:
+        return datetime.combine(date.fromisoformat(text), time(), UTC) if text else None
+    except ValueError:
+        raise typer.BadParameter("write the day as YYYY-MM-DD", param_hint=option) from None
 
 
 @audit.command("list")

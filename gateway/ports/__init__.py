@@ -5,6 +5,7 @@
 same contract test (``tests/contracts``).
 """
 
+from gateway.ports.accounts import Accounts, Period, Received, Twin
 from gateway.ports.broker import Broker, Event, WakeUp
 from gateway.ports.edges import Clock, GroupAdapter, Packager, RecipientAdapter, Translator
 from gateway.ports.rows import (
@@ -40,6 +41,7 @@ from gateway.ports.tables import (
 )
 
 __all__ = [
+    "Accounts",
     "Audit",
     "AuditEvent",
     "Backup",
@@ -64,9 +66,11 @@ __all__ = [
     "Misfit",
     "Outbox",
     "Packager",
+    "Period",
     "Process",
     "Processes",
     "QueueLine",
+    "Received",
     "RecipientAdapter",
     "Resealed",
     "Resources",
@@ -77,6 +81,7 @@ __all__ = [
     "Store",
     "Transaction",
     "Translator",
+    "Twin",
     "Unreceipted",
     "WakeUp",
     "WorkList",

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from gateway.model.keys import Keys
 from gateway.model.message import Incoming, Stored
+from gateway.ports.accounts import Accounts
 from gateway.ports.rows import Backup, QueueLine
 from gateway.ports.sealing import Leases, Seals
 from gateway.ports.tables import (
@@ -37,6 +38,7 @@ class Transaction(Protocol):
     worklist: WorkList
     codes: CodeMaps
     audit: Audit
+    accounts: Accounts
     seals: Seals
     leases: Leases
     outbox: Outbox

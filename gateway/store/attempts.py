@@ -43,9 +43,9 @@ _HELD_SHARED = select(_S.resource, _S.change).where(
 def attempts_of(unit: Unit, delivery: int, limit: int | None) -> list[Attempt]:
     """Return a cursor's attempts, oldest first; with a limit the newest of them."""
     if limit is None:
-        return [_attempt(row) for row in unit.connection.execute(_OF_DELIVERY, {"delivery_": delivery})]
+        return [attempt_of(row) for row in unit.connection.execute(_OF_DELIVERY, {"delivery_": delivery})]
     rows = unit.connection.execute(_NEWEST_FIRST, {"delivery_": delivery, "limit_": limit})
-    return [_attempt(row) for row in rows][::-1]
+    return [attempt_of(row) for row in rows][::-1]
 
 
 def held(unit: Unit, delivery: int) -> dict[str, ManifestEntry]:
@@ -140,7 +140,8 @@ def _carried(attempt: Attempt) -> dict[str, Any]:
     return {f"{name}_": whole[name] for name in ("number", "started_at", "upto", "manifest", "grounds")}
 
 
-def _attempt(row: Any) -> Attempt:
+def attempt_of(row: Any) -> Attempt:
+    """Return an attempt as its row holds it."""
     return Attempt(
         delivery=row.delivery,
         number=row.number,

@@ -16,6 +16,7 @@ from gateway.model.keys import Keys
 from gateway.model.message import Incoming, Stored
 from gateway.ports import Backup, QueueLine
 from gateway.store import backup, migrate, operations
+from gateway.store.accounts import SqlAccounts
 from gateway.store.audit import SqlAudit
 from gateway.store.backend import Backend, Unit
 from gateway.store.cipher import Cipher
@@ -45,6 +46,7 @@ class SqlTransaction:
         self.worklist: ports.WorkList = SqlWorkList(unit)
         self.codes: ports.CodeMaps = SqlCodeMaps(unit)
         self.audit: ports.Audit = SqlAudit(unit)
+        self.accounts: ports.Accounts = SqlAccounts(unit)
         self.seals: ports.Seals = SqlSeals(unit)
         self.leases: ports.Leases = SqlLeases(unit)
         self.outbox: ports.Outbox = SqlOutbox(unit)

@@ -160,6 +160,31 @@ def codes_of(observation):
     return {coding.get("code") for coding in observation["code"].get("coding", ())}
 
 
+def test_nothing_is_lost_and_nothing_doubled(run):
+    done = run("reconcile", "--json")
+    assert (done.status, done.err) == (0, "")
+    assert [(line["kind"], line["count"]) for line in done.records[-2:]] == [("lost", 0), ("doubled", 0)]
+    assert "lost 0, doubled 0" in run("reconcile", "--since", "2020-01-01").out
+    assert run("reconcile", "--since", "yesterday").status == 2
+
+
+def test_the_audit_trail_is_intact_and_says_who_looked(run):
+    (line,) = run("messages", "list", "--control-id", "UNMAPPED1", "--json").records
+    run("messages", "show", line["id"], "--as", "anna")
+    subject = f"message/{line['id']}"
+
+    def noted():
+        return run("audit", "list", "--subject", subject, "--action", "viewed", "--json").records
+
+    wait_for(lambda: any(record["actor"].startswith("anna (") for record in noted()), 20, "the look in the trail")
+    wait_for(lambda: "0 audit" in run("audit", "verify").out.splitlines()[-1], 20, "everything sealed")
+    done = run("audit", "verify", "--json")
+    assert (done.status, done.err) == (0, "")
+    assert done.records[0]["intact"]
+    assert set(done.records[0]["rows"]) == {"messages", "attempts", "audit"}
+    assert run("audit", "verify", "--seal", f"1:{'0' * 64}").status == 1
+
+
 def test_explain_says_who_got_a_message_and_which_rule_kept_it_from_others(run):
     (line,) = run("messages", "list", "--control-id", "UNMAPPED1", "--json").records
     to_edc = run("explain", "--message", line["id"], "--recipient", "edc")

@@ -10,6 +10,8 @@ import pytest
 
 from gateway.fhir import codec
 from gateway.fhir.checks import check
+from gateway.ports import MessageFilter
+from gateway.services.reconcile import Unit, reconcile
 from tests.story import EXPECTED_RECEIVED, EXPECTED_STATE, Year, normalised, play, settings, state_of, text_of
 
 HOLDS = [
@@ -150,3 +152,12 @@ def test_what_a_person_must_look_at_is_listed(year: Year) -> None:
         gaps = {(line.feed, line.gap.kind, line.gap.code) for line in tx.worklist.gaps()}
     assert holds == HOLDS
     assert gaps == GAPS
+
+
+def test_after_the_year_nothing_is_lost_and_nothing_doubled(year: Year) -> None:
+    found = reconcile(year.store, Unit({}, frozenset()))
+
+    assert (found.lost, found.doubled) == ([], [])
+    with year.store.begin(write=False) as tx:
+        assert sum(line.received for line in found.feeds) == len(tx.messages.find(MessageFilter(limit=10_000)))
+    assert {line.recipient for line in found.views if line.delivered} == set(year.received)

@@ -1,15 +1,15 @@
 """``make bench``: every figure on one line, and in ``bench-results.jsonl``.
 
-``python -m tests.bench [NAME …]`` runs the named ones only: intake, translate, whole.
+``python -m tests.bench [NAME …]`` runs the named ones only: start, intake, translate, whole.
 """
 
 from __future__ import annotations
 
 import sys
 
-from tests.bench import intake, translate, whole
+from tests.bench import intake, start, translate, whole
 
-BENCHMARKS = {"intake": intake.main, "translate": translate.main, "whole": whole.main}
+BENCHMARKS = {"start": start.main, "intake": intake.main, "translate": translate.main, "whole": whole.main}
 
 
 def main():

@@ -72,12 +72,15 @@ NOTES = (
 
 
 def report(figure, value, unit, *, target=None, limit=None):
-    """Print one figure and keep it, beside what is wanted and the limit measured in the same run: (what, how much)."""
+    """Print one figure and keep it, beside what is wanted and the limit measured in the same run.
+
+    ``limit`` is what it is and how much, as a pair, or a list of such pairs.
+    """
     line = {"figure": figure, "value": round(value, 2), "unit": unit}
     if target is not None:
         line["target"] = target
     if limit is not None:
-        line["limit"] = {"what": limit[0], "value": round(limit[1], 2)}
+        line["limit"] = {what: round(much, 2) for what, much in ([limit] if isinstance(limit, tuple) else limit)}
     text = json.dumps({**line, "at": datetime.now(UTC).isoformat()})
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

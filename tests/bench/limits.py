@@ -49,7 +49,7 @@ def echo_rate(connections, count=20_000):
 def insert_rate(database_url, connections=1):
     """Bare durable commits of one row per second, over so many connections of a database of our own.
 
-    SQLite has one writer, so there the number of connections is one.
+    SQLite has one writer at a time, so there it is always one.
     """
     if database_url.startswith("sqlite:///"):
         return _sqlite_rate(database_url.removeprefix("sqlite:///"))

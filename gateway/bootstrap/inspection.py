@@ -10,6 +10,7 @@ from pathlib import Path
 from gateway.bootstrap.parts import utc_now
 from gateway.errors import GatewayError
 from gateway.ports import AuditEvent, Period, Store
+from gateway.services.disclose import patient_known_by
 from gateway.services.reconcile import Reconciliation, Unit, reconcile
 from gateway.services.seal import ANCHOR, Anchor, Sealer, SealSettings, read_anchor
 from gateway.services.verify import Verdict, verify
@@ -48,6 +49,22 @@ def reconciled(settings: Settings, store: Store, period: Period) -> Reconciliati
     windows = {id: timedelta(days=feed.repeat_window_days) for id, feed in settings.feeds.items()}
     amqp = frozenset(id for id, recipient in settings.recipients.items() if recipient.kind == "amqp")
     return reconcile(store, Unit(windows, amqp), period)
+
+
+def patient_of(settings: Settings, store: Store, identifier: str) -> str:
+    """Return the Patient that AUTHORITY|VALUE names; the authority as a site writes it, or its system URI.
+
+    Raises ``GatewayError``, which does not repeat the identifier.
+    """
+    authority, separator, value = identifier.strip().partition("|")
+    if not separator or not value:
+        raise GatewayError("write the identifier as AUTHORITY|VALUE")
+    declared = {site.authorities[authority].system for site in settings.sites.values() if authority in site.authorities}
+    for system in sorted(declared) or [authority]:
+        found = patient_known_by(store, system, value)
+        if found is not None:
+            return found
+    raise GatewayError("no Patient is known by that identifier of that authority")
 
 
 def _known(text: str) -> Anchor:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final, TextIO, cast
+from uuid import UUID
 
 import structlog
 import typer
@@ -83,6 +84,15 @@ def actor(on_behalf_of: str = "") -> str:
     """Who runs this command, for the audit trail: the account, and who says to be using it."""
     account = f"{getpass.getuser()} at the command line"
     return f"{on_behalf_of} ({account})" if on_behalf_of else account
+
+
+def require_id(option: str, reference: str) -> None:
+    """Our ids are UUIDs; a record number is not one, and is never an argument."""
+    try:
+        UUID(reference.rpartition("/")[2] or str(UUID(int=0)))
+    except ValueError:
+        said = "that is no id of ours; `gateway messages show ID` lists those a message wrote"
+        raise typer.BadParameter(said, param_hint=option) from None
 
 
 def out(line: str = "") -> None:

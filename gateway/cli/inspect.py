@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from datetime import UTC, date, datetime, time
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.bootstrap.inspection import reconciled, verdict_of
-from gateway.cli.base import Config, Json, app, complain, out, progress, rows, store_of
+from gateway.bootstrap.inspection import patient_of, reconciled, verdict_of, viewed
+from gateway.cli.base import As, Config, Json, actor, app, complain, out, progress, require_id, rows, store_of
 from gateway.ports import Period
+from gateway.services.disclose import disclosures
 from gateway.services.reconcile import ViewLine
 
 audit = typer.Typer(no_args_is_help=True, help="The audit trail.")
@@ -69,6 +71,42 @@ def reconcile_all(
         complain(line)
     if found.lost or found.doubled:
         raise typer.Exit(1)
+
+
+@app.command("disclosures")
+def list_disclosures(
+    patient: Annotated[str, typer.Option(help="Id of the Patient, as `messages show` lists it.")] = "",
+    identifier: Annotated[
+        bool, typer.Option("--identifier", help="Ask for AUTHORITY|VALUE instead (or read it from a pipe).")
+    ] = False,
+    on_behalf_of: As = "",
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """List every recipient that received, or may have received, anything of a person. That it was asked is noted."""
+    if bool(patient) == identifier:
+        raise typer.BadParameter("name one of --patient and --identifier")
+    require_id("--patient", patient)
+    with store_of(config) as (settings, store):
+        # A record number is no argument: it would stand in a shell's history and in the list of processes.
+        id = patient_of(settings, store, _asked()) if identifier else patient.rpartition("/")[2]
+        viewed(settings, store, actor(on_behalf_of), f"Patient/{id}", "disclosures")
+        found = disclosures(store, id)
+    if found is None:
+        complain(f"Patient/{id}: there is none")
+        raise typer.Exit(1)
+    records = [line.as_json() for line in found]
+    if not as_json:
+        records = [{name: _counted(value) for name, value in record.items()} for record in records]
+    rows(records, as_json=as_json, empty="nobody received anything of this person")
+
+
+def _asked() -> str:
+    return typer.prompt("AUTHORITY|VALUE", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
+
+
+def _counted(value: Any) -> Any:
+    return ", ".join(f"{type} {count}" for type, count in sorted(value.items())) if isinstance(value, dict) else value
 
 
 def _view(line: ViewLine) -> dict[str, Any]:

@@ -8,13 +8,12 @@ from collections.abc import Collection
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
 from gateway.bootstrap.inspection import viewed
 from gateway.bootstrap.operator import Replayer, explanation_of, map_gap, status_of
-from gateway.cli.base import As, Config, Json, actor, app, complain, out, rows, store_of
+from gateway.cli.base import As, Config, Json, actor, app, complain, out, require_id, rows, store_of
 from gateway.errors import GatewayError
 from gateway.model.delivery import DeliveryState
 from gateway.model.message import Message, MessageState
@@ -54,8 +53,8 @@ def explain(
         raise typer.BadParameter("name one of --patient, --message and --resource")
     with store_of(config) as (settings, store):
         _known(recipient, settings.recipients, "recipient")
-        _require_id("--patient", patient)
-        _require_id("--resource", resource)
+        require_id("--patient", patient)
+        require_id("--resource", resource)
         subject = f"message/{message}" if message is not None else resource or f"Patient/{patient.rpartition('/')[2]}"
         viewed(settings, store, actor(on_behalf_of), subject, f"explain to {recipient}")
         explained = explanation_of(settings, store, recipient, patient=patient, message=message, resource=resource)
@@ -232,15 +231,6 @@ def _known(name: str, among: Collection[str], kind: str) -> None:
     """Refuse a name that is not configured: an empty list would look like good news."""
     if name and name not in among:
         raise GatewayError(f"no {kind} {name!r}; there are: {', '.join(sorted(among))}")
-
-
-def _require_id(option: str, reference: str) -> None:
-    """Our ids are UUIDs; a record number is not one, and is never an argument."""
-    try:
-        UUID(reference.rpartition("/")[2] or str(UUID(int=0)))
-    except ValueError:
-        said = "that is no id of ours; `gateway messages show ID` lists those a message wrote"
-        raise typer.BadParameter(said, param_hint=option) from None
 
 
 def _summary(message: Message) -> dict[str, Any]:

@@ -185,6 +185,22 @@ def test_the_audit_trail_is_intact_and_says_who_looked(run):
     assert run("audit", "verify", "--seal", f"1:{'0' * 64}").status == 1
 
 
+def test_every_recipient_of_a_persons_data_is_listed(run, deployment):
+    (line,) = run("messages", "list", "--control-id", "UNMAPPED1", "--json").records
+    wrote = run("messages", "show", line["id"], "--json").records
+    with deployment.store.begin(write=False) as tx:
+        patient = tx.resources.of_message(line["id"])[0].patient
+    done = run("disclosures", "--patient", patient, "--json")
+    assert (done.status, done.err) == (0, "")
+    assert {"edc"} <= {record["recipient"] for record in done.records}
+    assert all(record["first"] <= record["last"] and not record["uncertain"] for record in done.records)
+    assert sum(record["certain"]["Observation"] for record in done.records if record["recipient"] == "edc")
+    assert run("audit", "list", "--subject", f"Patient/{patient}", "--json").records[0]["action"] == "viewed"
+    assert run("disclosures", "--patient", patient).out.startswith("recipient")
+    assert run("disclosures", "--patient", "MRN-1").status == 2
+    assert run("disclosures", "--patient", wrote[1]["resource"].rpartition("/")[2]).status == 1
+
+
 def test_explain_says_who_got_a_message_and_which_rule_kept_it_from_others(run):
     (line,) = run("messages", "list", "--control-id", "UNMAPPED1", "--json").records
     to_edc = run("explain", "--message", line["id"], "--recipient", "edc")

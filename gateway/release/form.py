@@ -6,10 +6,11 @@ each is formed once for its words; ``Forms`` forgets them with the package.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.errors import InvalidResource
 from gateway.fhir import codec
@@ -28,6 +29,16 @@ Reachable = Callable[[str], bool]
 ATTACHED: Final = "http://hl7.org/fhir/5.0/StructureDefinition/extension-Observation.value"
 """HL7's extension for the value R4 does not have: a document."""
 
+VOCABULARY: Final = frozenset(
+    {"status", "code", "category", "class", "type", "interpretation", "method", "scope", "policyRule", "valueQuantity"}
+)
+"""Elements whose forms outlive a package where they hold codes and units alone: nothing in them is of a person."""
+
+_MORE_THAN_CODES: Final = (b'"text"', b"xtension", b'"reference"')
+_TERMS: Final = 4096
+"""Forms of codes and units that one view's rights keep."""
+
+_MEASURED: Final = re.compile(rb'\{"value":(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?)([,}].*)', re.DOTALL)
 _OWN_NUMBER: Final = ("Patient", "ResearchSubject")
 
 
@@ -92,6 +103,7 @@ class Forms:
     def __init__(self, rights: Rights) -> None:
         self.rights = rights
         self._known: dict[tuple[str, str, bytes], Form] = {}
+        self._terms: dict[tuple[str, str, bytes], Form] = rights.terms
         self._pointed: dict[str, tuple[str, str] | None] = {}
         self._public: dict[str, str] = {}
 
@@ -129,14 +141,30 @@ class Forms:
 
     def of(self, version: ResourceVersion, subject: Subject | None, name: str, text: bytes, links: Links) -> Form:
         """Return the form of an element; ``text`` is its value as stored."""
+        measured = _MEASURED.fullmatch(text) if name == "valueQuantity" else None
+        if measured is None:
+            return self._of(version, subject, name, text, links)
+        # No rule asks how much was measured: one form does for all numbers of a unit.
+        number, rest = measured.groups()
+        form = self._of(version, subject, name, b'{"value":0' + rest, links)
+        return structs.replace(form, text=form.text.replace(b'"value":0', b'"value":' + number, 1))
+
+    def _of(self, version: ResourceVersion, subject: Subject | None, name: str, text: bytes, links: Links) -> Form:
         key = (version.type, name, text)
-        known = self._known.get(key)
+        known = self._known.get(key) or self._terms.get(key)
         if known is not None and (not known.asked or links.still(known.asked)):
             return known
         form = self._made(version, subject, name, text, links)
-        if name != "identifier":  # a subject's number is the subject's
+        if name in VOCABULARY and not any(sign in text for sign in _MORE_THAN_CODES):
+            self._keep_term(key, form)
+        elif name != "identifier":  # a subject's number is the subject's
             self._known[key] = form
         return form
+
+    def _keep_term(self, key: tuple[str, str, bytes], form: Form) -> None:
+        if len(self._terms) >= _TERMS:
+            self._terms.clear()
+        self._terms[key] = form
 
     def _made(self, version: ResourceVersion, subject: Subject | None, name: str, text: bytes, links: Links) -> Form:
         links.asked = []

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 from gateway.fhir import codec
 from gateway.model.delivery import View
@@ -74,6 +74,8 @@ class Rights:
         self.view = View(recipient.id, study.id)
         self.pseudonymous = recipient.identity == "pseudonymous"
         self.types: dict[str, TypeRights] = {kind: _rights_of(rule) for kind, rule in recipient.release.items()}
+        self.terms: dict[tuple[str, str, bytes], Any] = {}
+        """The forms in which codes and units leave: they hold as long as the recipient's file (``form.Forms``)."""
         self._key = pseudonym_key
 
     def public_id(self, internal: str) -> str:

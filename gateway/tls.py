@@ -10,7 +10,7 @@ from typing import Final
 
 from gateway.errors import ConfigurationError
 
-CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:@SECLEVEL=2"
+CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
 """Of TLS 1.2; every suite of TLS 1.3 is of this kind. Keys weaker than RSA 2048 are refused."""
 
 HANDSHAKE_SECONDS: Final = 10.0

@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.errors import MessageError, NotTaken, Place, Unreadable
 from gateway.hl7v2.acknowledgment import acknowledge
@@ -29,8 +29,7 @@ HEAD: Final = 64 * 1024
 """How much is kept of what is larger than its feed takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mode:
+class Mode(NamedTuple):
     """Which acknowledgments the sender asked for: MSH-15 and MSH-16."""
 
     accept: str = ""
@@ -61,8 +60,7 @@ class Mode:
         return code if due(self.application, positive=False) else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What is to be stored and answered.
 
     ``incoming.acknowledgment`` is the first answer (empty: none is due) and ``code`` its code; ``application`` is the
@@ -79,8 +77,7 @@ class Verdict:
     waits: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
+class _Case(NamedTuple):
     """A message being judged."""
 
     feed: Feed
@@ -126,7 +123,7 @@ class Judge:
         if answered:
             return verdict
         silent = replace(verdict.incoming, acknowledgment=b"", answer_conflict=bytes)
-        return replace(verdict, incoming=silent, code="")
+        return verdict._replace(incoming=silent, code="")
 
     def settle(self, verdict: Verdict, error: MessageError | None) -> tuple[bytes, str]:
         """Return the application acknowledgment of a translated (None) or failed message and its code, if it is due."""

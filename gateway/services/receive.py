@@ -14,11 +14,11 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
+from prometheus_client import Histogram
 
 from gateway.errors import MessageError, StoreError
 from gateway.model.message import Intake as Came
@@ -35,8 +35,7 @@ _BATCH_MESSAGES: Final = 512
 _BATCH_BYTES: Final = 32 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What to send back: acknowledgments in order, possibly none.
 
     ``code`` is the first one's (``""``: none was due), ``message`` the stored id (0: not stored), ``accepted`` whether
@@ -59,8 +58,7 @@ Deliver = Callable[[list[tuple[Any, Answer]]], None]
 """Takes the answers of one commit, each with the token it was submitted with; called on the writer's thread."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     verdict: Verdict
     deliver: Deliver
     token: Any
@@ -91,6 +89,7 @@ class Intake:
         self._on_stored = on_stored
         self._metrics = metrics or Metrics()
         self._settlements = Settlements(store)
+        self._timers: dict[str, Histogram] = {}
         self._max_waiting = max_waiting
         self._max_bytes = max_waiting_bytes
         self._bytes = 0
@@ -258,8 +257,12 @@ class Intake:
         for waiting, answer in zip(batch, answers, strict=True):
             if answer is None:
                 continue
-            codes[waiting.verdict.feed.id, "closed" if answer.closes else answer.code or "none"] += 1
-            self._metrics.intake_seconds.labels(waiting.verdict.feed.id).observe(now - waiting.began)
+            feed = waiting.verdict.feed.id
+            codes[feed, "closed" if answer.closes else answer.code or "none"] += 1
+            timer = self._timers.get(feed)
+            if timer is None:  # looking a label up takes longer than counting
+                timer = self._timers[feed] = self._metrics.intake_seconds.labels(feed)
+            timer.observe(now - waiting.began)
         for labels, count in codes.items():
             self._metrics.received.labels(*labels).inc(count)
         self._metrics.batch.observe(len(batch))
@@ -288,7 +291,7 @@ def _resolve(answers: list[tuple[Any, Answer]]) -> None:
             pending.first = answer
         elif first := pending.first:
             both = first.acknowledgments + answer.acknowledgments
-            _answer(pending.future, replace(answer, acknowledgments=both, code=answer.code or first.code))
+            _answer(pending.future, answer._replace(acknowledgments=both, code=answer.code or first.code))
         else:
             _answer(pending.future, answer)
 

@@ -111,7 +111,7 @@ class Context:
 
     def id(self, resource_type: str, *business: str) -> str:
         """Return the internal id of a resource named by business identifiers of this site (ARCHITECTURE, 5)."""
-        return self.common_id(resource_type, self.site.id, *business)
+        return resource_id(self.id_key, resource_type, self.site.id, *business)
 
     def common_id(self, resource_type: str, *business: str) -> str:
         """Return the internal id of a resource whose business identifiers mean the same at every site."""

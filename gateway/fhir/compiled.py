@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, get_args, get_origin
 from gateway.fhir import primitives
 from gateway.fhir.codes import MIME_TYPED, CodeSet, required, resource_types
 from gateway.fhir.invariants import invariants_of
-from gateway.fhir.pointers import check_pointer, is_pointer
+from gateway.fhir.pointers import are_pointers, check_pointer, is_pointer
 from gateway.fhir.references import references
 from gateway.fhir.rules import Broken, Rule, Scope
 from gateway.fhir.shapes import Shape, at_least_one, at_most_one, many, many_or_null, needs, shadow_list
@@ -169,6 +169,8 @@ def _element_rule(model: Any, element: str, annotation: Any, facts: dict[str, An
     names = [f"{base.__name__}.{element}" for base in model.__mro__]
     if hasattr(leaf, "_model_klass"):
         rule = _complex_rule(leaf._model_klass, names, facts)
+        if listed and leaf._model_klass.endswith(".Reference"):
+            return _reference_list(many(rule), _targets(names[0], facts))
         return many(rule) if listed else rule
     rule = _primitive_rule(leaf, names, model.has_resource_base())
     return many_or_null(rule) if listed else rule
@@ -202,6 +204,16 @@ def _reference_rule(shape: Shape, targets: frozenset[str]) -> Rule:
             return
         check(value, scope)
         check_pointer(value, targets, scope)
+
+    return rule
+
+
+def _reference_list(general: Rule, targets: frozenset[str]) -> Rule:
+    """Return the rule of a list of References: plain ones, which most are, are looked at together."""
+
+    def rule(values: Any, scope: Scope) -> None:
+        if not are_pointers(values, targets):
+            general(values, scope)
 
     return rule
 

@@ -12,6 +12,7 @@ _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}").fullmatch
 _LITERAL: Final = re.compile(
     r"(?:https?://\S+/)?(?P<kind>[A-Z][A-Za-z]+)/[A-Za-z0-9\-.]{1,64}(?:/_history/[A-Za-z0-9\-.]{1,64})?"
 ).fullmatch
+_POINTERS: Final = re.compile(r"(?:[A-Za-z]+/[A-Za-z0-9\-.]{1,64}(?:\n|\Z))+").fullmatch
 _URN: Final = re.compile(
     r"urn:(?:uuid:[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|oid:[0-2](?:\.(?:0|[1-9][0-9]*))+)"
 ).fullmatch
@@ -24,6 +25,20 @@ def is_pointer(literal: Any, targets: frozenset[str]) -> bool:
         return False
     kind, _, id_ = literal.partition("/")
     return kind in targets and _ID(id_) is not None
+
+
+def are_pointers(values: Any, targets: frozenset[str]) -> bool:
+    """Say whether this is a list of References with nothing but a literal, each as ``is_pointer`` wants it."""
+    if not isinstance(values, list):
+        return False
+    try:
+        literals = [value["reference"] for value in values if len(value) == 1]
+        lines = "\n".join(literals)
+    except (TypeError, LookupError):
+        return False
+    if len(literals) < len(values) or lines.count("\n") + 1 != len(literals) or not _POINTERS(lines):
+        return False
+    return {literal.partition("/")[0] for literal in literals} <= targets
 
 
 def check_pointer(reference: dict[str, Any], targets: frozenset[str], scope: Scope) -> None:

@@ -54,11 +54,19 @@ class Syntax:
         elif component > 1:
             return ""
         separator = self.subcomponent
-        if separator and separator in raw:
-            parts = raw.split(separator, subcomponent)
-            raw = parts[subcomponent - 1] if subcomponent <= len(parts) else ""
-        elif subcomponent > 1:
+        if subcomponent == 1:
+            return self.first(raw)
+        if not (separator and separator in raw):
             return ""
+        parts = raw.split(separator, subcomponent)
+        return self._read(parts[subcomponent - 1]) if subcomponent <= len(parts) else ""
+
+    def first(self, part: str) -> str:
+        """Return the text of the first subcomponent of ``part``, a component as sent; ``""`` when absent or null."""
+        separator = self.subcomponent
+        return self._read(part.partition(separator)[0] if separator and separator in part else part)
+
+    def _read(self, raw: str) -> str:
         if raw == NULL:
             return ""
         return (self.unescape(raw) if self.escape and self.escape in raw else raw).strip(_BLANKS)
@@ -79,11 +87,12 @@ def syntax_of(delimiters: Delimiters, charset: str) -> Syntax:
 class Field:
     """One repetition of a field. Immutable; true when valued, and a null (``""``) is valued."""
 
-    __slots__ = ("_syntax", "raw")
+    __slots__ = ("_parts", "_syntax", "raw")
 
     def __init__(self, raw: str, syntax: Syntax) -> None:
         self.raw = raw
         self._syntax = syntax
+        self._parts: list[str] | None = None
 
     def __bool__(self) -> bool:
         return bool(self.raw) and bool(self.raw.strip(self._syntax.nothing))
@@ -105,11 +114,12 @@ class Field:
     @property
     def text(self) -> str:
         """Component 1, subcomponent 1."""
-        return self._syntax.text(self.raw, 1)
+        return self.component(1)
 
     def component(self, n: int) -> str:
         """Return the text of component ``n`` (its first subcomponent); ``""`` when absent or null."""
-        return self._syntax.text(self.raw, n)
+        part = self._part(n)
+        return self._syntax.first(part) if part else ""
 
     def subcomponent(self, n: int, m: int) -> str:
         """Return the text of subcomponent ``m`` of component ``n``; ``""`` when absent or null."""
@@ -137,9 +147,11 @@ class Field:
         return "" if self.raw == NULL else self._syntax.unescape(self.raw)
 
     def _split(self) -> list[str]:
-        separator = self._syntax.component
-        return self.raw.split(separator) if separator else [self.raw]
+        if self._parts is None:
+            separator = self._syntax.component
+            self._parts = self.raw.split(separator) if separator else [self.raw]
+        return self._parts
 
     def _part(self, n: int) -> str:
-        parts = self._split()
+        parts = self._parts or self._split()
         return parts[n - 1] if n <= len(parts) else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gateway.hl7v2.conformance import check, resolved
@@ -37,14 +36,13 @@ class Group:
 
     def all_segments(self) -> list[Segment]:
         """Return every segment in this group and the groups in it, in the order of the message."""
-        return list(self._walk())
-
-    def _walk(self) -> Iterator[Segment]:
+        found: list[Segment] = []
         for child in self.children:
             if isinstance(child, Segment):
-                yield child
+                found.append(child)
             else:
-                yield from child._walk()
+                found += child.all_segments()
+        return found
 
 
 def group(message: Message) -> Group:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -45,8 +44,7 @@ def result(message: Message, context: Context) -> None:
     for found in patients:
         visit = _person(found, context)
         for order in found.groups("ORDER_OBSERVATION"):
-            obr = _report(order, visit, context)
-            used.update(segment.position for segment in order.all_segments() if segment.position > obr.position)
+            used.update([segment.position for segment in _report(order, visit, context)])
     for obx in message.all("OBX"):
         if obx.position not in used:
             context.at(obx)
@@ -69,8 +67,8 @@ def _person(found: Group, context: Context) -> Draft | None:
     return passing_visit(by_name["PV1"], context) if "PV1" in by_name else None
 
 
-def _report(found: Group, visit: Draft | None, context: Context) -> Segment:
-    """State the report of one order and its results; return the OBR."""
+def _report(found: Group, visit: Draft | None, context: Context) -> list[Segment]:
+    """State the report of one order and its results; return the segments of the order behind its OBR."""
     obr, orc = found.first("OBR"), found.first("ORC")
     if obr is None:
         raise StructureError("the segment is missing", Place("OBR"), "100")
@@ -88,13 +86,14 @@ def _report(found: Group, visit: Draft | None, context: Context) -> Segment:
         ORC_REPORT.apply(orc, context, report)
     _hold_future(report, context)
     _add(report, "specimen", specimens)
-    behind = [segment for segment in _outside_specimens(found) if segment.position > obr.position]
-    results = _results(behind, report, order, context)
+    all_segments = found.all_segments()
+    behind = [segment for segment in all_segments if segment.position > obr.position]
+    of_specimens = {segment.position for each in found.groups("SPECIMEN") for segment in each.all_segments()}
+    results = _results([each for each in behind if each.position not in of_specimens], report, order, context)
     _add(report, "result", results)
     about_specimens = _of_specimens(found, specimens, order, context)
-    ctis = [segment for segment in found.all_segments() if segment.name == "CTI"]
-    link(ctis, [report, *results, *about_specimens], context)
-    return obr
+    link([each for each in all_segments if each.name == "CTI"], [report, *results, *about_specimens], context)
+    return behind
 
 
 def _results(segments: list[Segment], report: Draft, order: Order, context: Context) -> list[Draft]:
@@ -107,14 +106,6 @@ def _results(segments: list[Segment], report: Draft, order: Order, context: Cont
             to_report = not made
             (NTE_REPORT if to_report else NTE_OBSERVATION).apply(segment, context, report if to_report else made[-1])
     return made
-
-
-def _outside_specimens(found: Group) -> Iterator[Segment]:
-    for child in found.children:
-        if isinstance(child, Segment):
-            yield child
-        elif child.name != "SPECIMEN":
-            yield from child.all_segments()
 
 
 def _add(report: Draft, element: str, drafts: list[Draft]) -> None:

@@ -16,6 +16,7 @@ class Authority:
 
     def __init__(self, folder):
         self._folder = Path(folder)
+        self.issued = {}
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test authority")])
         certificate = self._sign(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0))
@@ -33,6 +34,7 @@ class Authority:
         paths[1].write_bytes(
             key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
         )
+        self.issued[name] = str(paths[0])
         return str(paths[0]), str(paths[1])
 
     def _sign(self, subject, key, extension):

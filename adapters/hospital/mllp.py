@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 
 from adapters.hospital.connection import Connection, Slot
-from adapters.hospital.tls import feed_context, shows_subject
+from adapters.hospital.tls import feed_context, fingerprint, shows_subject
 from gateway.errors import ConfigurationError
 from gateway.model.site import Feed
 from gateway.services.metrics import Metrics
@@ -78,6 +78,7 @@ class _FeedListener:
             return "limit"
         tls = self.feed.tls
         if tls and tls.client_subject and not shows_subject(transport.get_extra_info("peercert"), tls.client_subject):
+            log.warning("not a certificate of this feed", feed=self.feed.id, sha256=fingerprint(transport))
             return "certificate"
         return ""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import ssl
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -20,6 +22,12 @@ def feed_context(tls: Tls, feed: str) -> ssl.SSLContext:
         what = "client_ca needs client_subject: else any certificate of this authority is taken, another site's too"
         raise ConfigurationError(f"feed {feed}", what)
     return server_context(f"feed {feed}", tls.certificate, tls.key, tls.client_ca)
+
+
+def fingerprint(transport: asyncio.BaseTransport) -> str:
+    """Return the SHA-256 of the certificate the far side showed, in hex: it names no person, as a subject might."""
+    shown = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    return hashlib.sha256(shown).hexdigest() if shown else ""
 
 
 def shows_subject(certificate: Mapping[str, Any] | None, subjects: Iterable[str]) -> bool:

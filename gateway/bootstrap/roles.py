@@ -249,7 +249,7 @@ class Gateway:
     @property
     def _write_aim(self) -> timedelta:
         """How long writing a batch is to take: embedded, a message that comes in waits for it."""
-        return timedelta(seconds=0.02 if self.settings.embedded else 0.2)
+        return timedelta(seconds=0.02 if self.settings.embedded else 0.5)
 
     def _settled(self, settled: Sequence[tuple[str, Became]]) -> None:
         """After a commit: deliveries may be due, and a sender may wait for its application acknowledgment."""

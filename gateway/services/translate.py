@@ -53,7 +53,7 @@ class Limits:
     batch: int = 256
     lanes: int = 16
     lease: timedelta = timedelta(seconds=30)
-    write: timedelta = timedelta(seconds=0.2)
+    write: timedelta = timedelta(seconds=0.5)
 
 
 @dataclass(frozen=True, slots=True)

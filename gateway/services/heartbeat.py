@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from gateway.ports import Clock, Process, Store
+from gateway.ports import AuditEvent, Clock, Process, Store
 
 EVERY_SECONDS: Final = 10.0
 
@@ -21,15 +21,23 @@ class Heartbeat:
         self._clock = clock
         self._began = clock()
         self._ends = threading.Event()
+        self._noted = False
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Beat until ``stop()`` or ``end``. Raises ``StoreUnavailable``; it may be run again."""
         while not (stop() or self._ends.is_set()):
             with self._store.begin() as tx:
                 tx.processes.beat(Process(self._owner, self._roles, self._began, self._clock()))
+                if not self._noted:
+                    tx.audit.write([self._line("started")])
+            self._noted = True
             self._ends.wait(EVERY_SECONDS)
         with self._store.begin() as tx:
             tx.processes.leave(self._owner)
+            tx.audit.write([self._line("stopped")])
+
+    def _line(self, action: str) -> AuditEvent:
+        return AuditEvent(self._clock(), action, self._owner, f"process/{self._owner}", " ".join(self._roles))
 
     def end(self) -> None:
         """Wake ``run`` so that it ends now."""

@@ -19,14 +19,12 @@ from gateway.release.consent import Entitlement, entitlement
 from gateway.release.decision import Withheld
 from gateway.release.policy import SHARED, Policy, Rights
 from gateway.services.subjects import standing, studies_of
+from gateway.services.terms import FILE, digest_of, file_lines
 
 Due = dict[tuple[View, str], int]
 
 _ENTITLES: Final = frozenset({"ResearchSubject", "Consent"})
 """Types whose change can entitle a view to what is stored already."""
-
-FILE: Final = "recipient file"
-"""The action of the audit line that says under which file a recipient's views were planned last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +188,8 @@ def replan(tx: Transaction, policy: Policy, now: datetime) -> list[str]:
     more where the file changed: its form may have.
     """
     tx.resources.lock_patients(("",))  # of processes that start at once, one plans
-    changed = [id for id in policy.recipients if _known_digest(tx, id) != policy.digest(id)]
+    noted = {id: _noted(tx, id) for id in policy.recipients}
+    changed = [id for id, line in noted.items() if line is None or digest_of(line) != policy.digest(id)]
     if not changed:
         return []
     patients = _patients_by_study(tx, policy)
@@ -202,13 +201,12 @@ def replan(tx: Transaction, policy: Policy, now: datetime) -> list[str]:
             of_study = ("", *patients.get(view.study, ()))
             due |= {(view, patient): newest[patient] for patient in of_study if patient in newest}
         _owe_all(tx, due, now)
-        tx.audit.write([AuditEvent(now, FILE, "gateway", f"recipient/{recipient}", policy.digest(recipient))])
+        tx.audit.write(file_lines(policy.recipients[recipient], noted[recipient], now))
     return changed
 
 
-def _known_digest(tx: Transaction, recipient: str) -> str:
-    events = tx.audit.find(subject=f"recipient/{recipient}", action=FILE, limit=1)
-    return events[0].detail if events else ""
+def _noted(tx: Transaction, recipient: str) -> AuditEvent | None:
+    return next(iter(tx.audit.find(subject=f"recipient/{recipient}", action=FILE, limit=1)), None)
 
 
 def _owe_all(tx: Transaction, due: Mapping[tuple[View, str], int], now: datetime) -> None:

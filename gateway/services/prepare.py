@@ -16,7 +16,7 @@ from gateway.fhir.references import rewrite
 from gateway.model.identity import resource_id
 from gateway.model.resource import Clock, ResourceVersion
 from gateway.model.site import CodeMapEntry
-from gateway.ports import Store, Transaction
+from gateway.ports import AuditEvent, Store, Transaction
 
 _CLOCK: Final[Clock] = (1_000_000, "", 0)
 """The configuration's word on a study outranks every message."""
@@ -47,7 +47,10 @@ def prepare(
     with store.begin() as tx:
         tx.resources.lock_patients(("",))  # of processes that start at once, one writes
         for site, rows in codes.items():
-            tx.codes.import_entries(site, rows, author="configuration", reason=f"codes/{site}.csv", at=now)
+            if tx.codes.import_entries(site, rows, author="configuration", reason=f"codes/{site}.csv", at=now):
+                tx.audit.write(
+                    [AuditEvent(now, "code-map-imported", "configuration", f"site/{site}", f"{len(rows)} rows")]
+                )
         heads = tx.resources.heads([version.id for version in wanted])
         changed = [_next(version, heads.get(version.id)) for version in wanted if _differs(version, heads)]
         for version in changed:

@@ -24,8 +24,8 @@ from typing import Any, Final
 from gateway.model.delivery import Attempt, ChangeKind, DeliveryState, ManifestEntry, View
 from gateway.model.message import MessageState
 from gateway.ports import Period, Received, Store, Transaction
-from gateway.services.plan import FILE
 from gateway.services.relay import EXPIRED
+from gateway.services.terms import FILE
 
 EVER: Final = Period()
 _STATES: Final = ("refused", "held", "waiting", "translated", "failed", "unhandled")
@@ -78,7 +78,7 @@ class Reconciliation:
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield the answer line by line."""
         yield from ({"kind": "feed", **asdict(line)} for line in self.feeds)
-        yield from ({"kind": "view", **asdict(line)} for line in self.views)
+        yield from ({"kind": "view", **asdict(line), "withheld": dict(line.withheld)} for line in self.views)
         yield {"kind": "lost", "count": len(self.lost), "which": self.lost}
         yield {"kind": "doubled", "count": len(self.doubled), "which": self.doubled}
 

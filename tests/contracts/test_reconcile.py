@@ -8,9 +8,9 @@ import pytest
 from gateway.model.delivery import BACKFILL, ChangeKind, DeliveryState, ManifestEntry
 from gateway.model.message import Became, MessageState
 from gateway.ports import AuditEvent, Event, Period
-from gateway.services.plan import FILE
 from gateway.services.reconcile import Unit, reconcile
 from gateway.services.relay import EXPIRED
+from gateway.services.terms import FILE
 from tests.contracts.stores import DAY, MINUTE, NOW, SECOND, VIEW, attempt, incoming, uid, version
 from tests.contracts.test_store_seals import doctor
 
@@ -83,6 +83,7 @@ def test_what_went_out_is_counted_by_view(store):
     assert (line.recipient, line.study, line.attempts) == ("edc", "mld-01", 4)
     assert (line.delivered, line.retracted, line.uncertain) == (2, 1, 1)
     assert dict(line.withheld) == {"consent": 4, "held": 1}
+    assert [record["withheld"] for record in reconciled(store).records() if record["kind"] == "view"] == [line.withheld]
     assert (line.waiting, line.dead) == (1, 0)
     assert lost(store) == doubled(store) == []
 

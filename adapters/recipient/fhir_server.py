@@ -45,6 +45,9 @@ BEGUN_KEPT: Final = 200
 READING_SECONDS: Final = 10.0
 """How long a repeat reads; what it did not get to see is sent again."""
 
+_PLAIN: Final = re.compile(r"[A-Za-z]{1,60}/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""A reference whose id is a UUID: nothing in it needs an escape, and its ``fullUrl`` names the same id."""
+
 _ISSUE_CODE: Final = re.compile(r"[a-z][a-z-]{1,30}")
 _EXPRESSION: Final = re.compile(r"[A-Z][A-Za-z]{1,60}(\.[a-z][A-Za-z]{0,60}(\[\d{1,4}\])?){0,8}")
 
@@ -62,6 +65,11 @@ class _Entry:
         """The entry of a transaction."""
         if self.text is None:
             return codec.encode(bundle.delete(self.released.type, self.released.id))
+        if _PLAIN.fullmatch(self.url):
+            url = self.url.encode("ascii")
+            return b'{"fullUrl":"urn:uuid:%b","resource":%b,"request":{"method":"PUT","url":"%b"}}' % (
+                *(url[-36:], self.text, url),
+            )
         full_url = codec.encode(bundle.full_url(self.released.type, self.released.id))
         request = codec.encode({"method": "PUT", "url": self.url})
         return b'{"fullUrl":%b,"resource":%b,"request":%b}' % (full_url, self.text, request)

@@ -7,9 +7,9 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, func, select, update
 
-from gateway.model.delivery import Attempt, ManifestEntry, View
+from gateway.model.delivery import Attempt, View
 from gateway.ports import Saved
 from gateway.store import manifest
 from gateway.store.backend import Insert, Unit
@@ -17,10 +17,9 @@ from gateway.store.schema import attempts, refused_entries, shared_holdings
 
 _A = attempts.c
 _S = shared_holdings.c
-ARRIVED: Final = ("accepted", "unknown")
-"""Outcomes after which the recipient holds, or may hold, what was sent."""
-
-_INSERT = attempts.insert().returning(_A.id, sort_by_parameter_order=True)
+_INSERT = attempts.insert()
+_NUMBERED = _INSERT.returning(_A.id, sort_by_parameter_order=True)
+_LAST = select(func.coalesce(func.max(_A.id), 0))
 _ENDED: Final[dict[str, Any]] = {name: bindparam(f"{name}_") for name in ("settled_at", "outcome", "detail")}
 _END = update(attempts).where(_A.id == bindparam("row_")).values(_ENDED)
 _REWRITE = _END.values(
@@ -34,7 +33,6 @@ _OF_DELIVERY = select(attempts).where(_A.delivery == bindparam("delivery_")).ord
 _NEWEST_FIRST = (
     select(attempts).where(_A.delivery == bindparam("delivery_")).order_by(_A.id.desc()).limit(bindparam("limit_"))
 )
-_ARRIVED = select(_A.manifest).where(_A.delivery == bindparam("delivery_"), _A.outcome.in_(ARRIVED)).order_by(_A.id)
 _HELD_SHARED = select(_S.resource, _S.change).where(
     _S.recipient == bindparam("recipient_"), _S.study == bindparam("study_")
 )
@@ -48,18 +46,10 @@ def attempts_of(unit: Unit, delivery: int, limit: int | None) -> list[Attempt]:
     return [attempt_of(row) for row in rows][::-1]
 
 
-def held(unit: Unit, delivery: int) -> dict[str, ManifestEntry]:
-    """Return what the view holds or may hold of this patient, by internal resource id."""
-    found: dict[str, ManifestEntry] = {}
-    for packed in unit.connection.execute(_ARRIVED, {"delivery_": delivery}).scalars():
-        found.update((entry.resource, entry) for entry in manifest.unpack(packed))
-    return found
-
-
 def write(unit: Unit, saved: Sequence[tuple[Saved, int | None]]) -> list[int | None]:
     """Write attempts, each to the row that notes it or to a new one; return the numbers of the rows, in order."""
     new = [_row(one.attempt) for one, row in saved if one.attempt is not None and row is None]
-    keys = iter(unit.connection.execute(_INSERT, new).scalars().all() if new else ())
+    keys = iter(_insert(unit, new))
     known = [(one.attempt, row, one.as_noted) for one, row in saved if one.attempt is not None and row is not None]
     ends = [_end(attempt, row) for attempt, row, as_noted in known if as_noted]
     if ends:
@@ -68,6 +58,17 @@ def write(unit: Unit, saved: Sequence[tuple[Saved, int | None]]) -> list[int | N
     if rewritten:
         unit.connection.execute(_REWRITE, rewritten)
     return [next(keys) if one.attempt is not None and row is None else row for one, row in saved]
+
+
+def _insert(unit: Unit, rows: Sequence[dict[str, Any]]) -> Sequence[int]:
+    if not rows:
+        return ()
+    if unit.connection.dialect.name == "sqlite":  # one writer, so the numbers are known before; RETURNING goes singly
+        first = unit.connection.execute(_LAST).scalar_one() + 1
+        numbers = range(first, first + len(rows))
+        unit.connection.execute(_INSERT, [{"id": number, **row} for number, row in zip(numbers, rows, strict=True)])
+        return numbers
+    return unit.connection.execute(_NUMBERED, rows).scalars().all()
 
 
 def interrupt(unit: Unit, row: int, now: datetime) -> None:

@@ -48,6 +48,7 @@ _TYPES: Final = (
 """A type's place here is stored: add at the end, never move."""
 
 _CODES: Final = {name: code for code, name in enumerate(_TYPES) if name}
+_KIND_CODES: Final = {kind: code for code, kind in enumerate(_KINDS)}
 
 
 def pack(entries: Iterable[ManifestEntry]) -> bytes:
@@ -55,7 +56,7 @@ def pack(entries: Iterable[ManifestEntry]) -> bytes:
     parts: list[bytes] = []
     for entry in entries:
         code = _CODES.get(entry.type, _NAMED)
-        parts.append(_ENTRY.pack(packed(entry.resource), entry.version, _KINDS.index(entry.kind), code))
+        parts.append(_ENTRY.pack(packed(entry.resource), entry.version, _KIND_CODES[entry.kind], code))
         if code == _NAMED:
             name = entry.type.encode()
             parts.append(bytes((len(name),)) + name)

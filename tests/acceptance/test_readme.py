@@ -70,5 +70,8 @@ def test_every_command_has_a_page_that_names_it():
         "deliveries",
         "gaps",
         "explain",
+        "reconcile",
+        "disclosures",
+        "audit",
     ):
         assert f"gateway {command}" in text

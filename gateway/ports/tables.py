@@ -190,6 +190,9 @@ class Deliveries(Protocol):
         Internal resource id -> newest entry carried by an accepted or unknown attempt.
         """
 
+    def unsure(self, delivery: int) -> set[str]:
+        """Return the internal ids of what is ``held`` of which nobody knows whether it arrived as it was sent last."""
+
     def replay(self, delivery: int, now: datetime, *, from_change: int | None = None) -> None:
         """Make a cursor due again from a change number (None: from where it stands) with fresh attempts.
 

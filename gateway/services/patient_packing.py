@@ -77,23 +77,20 @@ class PatientPacking(Packing):
     @cached_property
     def held(self) -> dict[str, ManifestEntry]:
         """What the view holds, or may hold, of the patient and of the patients merged into it."""
-        held: dict[str, ManifestEntry] = {}
-        for delivery in self._cursors:
-            held |= self.tx.deliveries.held(delivery)
-        return held
+        return {id: entry for held in self._held_by_cursor.values() for id, entry in held.items()}
 
     @cached_property
     def accepted(self) -> dict[str, ManifestEntry]:
         """What the view certainly holds as the attempt carried it: no later attempt left it open."""
         accepted: dict[str, ManifestEntry] = {}
-        for delivery in self._cursors:
-            for attempt in self.tx.deliveries.attempts(delivery):
-                for entry in attempt.manifest:
-                    if attempt.outcome == "accepted":
-                        accepted[entry.resource] = entry
-                    elif attempt.outcome == "unknown":
-                        accepted.pop(entry.resource, None)
+        for delivery, held in self._held_by_cursor.items():
+            unsure = self.tx.deliveries.unsure(delivery)
+            accepted = {id: entry for id, entry in (accepted | held).items() if id not in unsure}
         return accepted
+
+    @cached_property
+    def _held_by_cursor(self) -> dict[int, dict[str, ManifestEntry]]:
+        return {delivery: self.tx.deliveries.held(delivery) for delivery in self._cursors}
 
     @cached_property
     def _cursors(self) -> list[int]:

@@ -13,6 +13,7 @@ from gateway.errors import StaleClaim
 from gateway.model.delivery import BACKFILL, Attempt, Delivery, DeliveryState, ManifestEntry, View
 from gateway.ports import Saved
 from gateway.store import attempts as kept
+from gateway.store import holdings
 from gateway.store.backend import Insert, Unit, chunks
 from gateway.store.cursors import (
     FREE,
@@ -168,6 +169,8 @@ class SqlDeliveries:
             written.append((row.id, values))
             stands[row.id] = standing(one.delivery, values)
         self._write(written)
+        ended = (one.delivery for one, _ in ours if one.delivery.state is not DeliveryState.SENDING)
+        holdings.keep(self._unit, {each.id for each in ended if each.number % holdings.EVERY == 0})
         return stands
 
     def expire(self, now: datetime, owner: str | None = None) -> int:
@@ -215,7 +218,11 @@ class SqlDeliveries:
 
         Internal resource id -> newest entry carried by an accepted or unknown attempt.
         """
-        return kept.held(self._unit, delivery)
+        return holdings.read(self._unit, delivery).entries
+
+    def unsure(self, delivery: int) -> set[str]:
+        """Return the internal ids of what is ``held`` of which nobody knows whether it arrived as it was sent last."""
+        return holdings.read(self._unit, delivery).unsure
 
     def replay(self, delivery: int, now: datetime, *, from_change: int | None = None) -> None:
         """Make a cursor due again from a change number (None: from where it stands) with fresh attempts.

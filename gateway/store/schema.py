@@ -175,6 +175,16 @@ attempts = Table(
     Index("attempts_delivery", "delivery", "id"),
 )
 
+holdings = Table(
+    "holdings",
+    metadata,
+    Column("delivery", BigInteger, primary_key=True, autoincrement=False),
+    Column("upto", BigInteger, nullable=False),
+    Column("manifest", LargeBinary, nullable=False),
+    Column("unsure", LargeBinary, nullable=False),
+)
+"""What a cursor's attempts up to one of them left with its view; ``unsure``: the ids of what may not have arrived."""
+
 refused_entries = Table(
     "refused_entries",
     metadata,
@@ -362,3 +372,27 @@ key_checks = Table(
     Column("check", LargeBinary, nullable=False),
 )
 """By what each key is recognised again (a keyed hash of its name): a wrong key file is noticed before it does harm."""
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("trouble", Text, primary_key=True),
+    Column("subject", Key, primary_key=True),
+    Column("detail", Line, nullable=False),
+    Column("began_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+    Column("told", Line, nullable=False),
+)
+
+rhythms = Table(
+    "rhythms",
+    metadata,
+    Column("feed", Key, primary_key=True),
+    Column("last_at", Moment, nullable=False),
+    Column("since", Moment, nullable=False),
+    Column("longest", BigInteger, nullable=False),
+    Column("before", BigInteger, nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    Column("seen", BigInteger, nullable=False),
+)
+"""How each feed usually speaks; silences in milliseconds."""

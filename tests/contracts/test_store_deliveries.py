@@ -9,6 +9,7 @@ import pytest
 from gateway.errors import StaleClaim, StoreError
 from gateway.model.delivery import BACKFILL, ChangeKind, DeliveryState, ManifestEntry, View
 from gateway.ports import Breaker, Saved
+from gateway.store.holdings import EVERY
 from tests.contracts.stores import MINUTE, NOW, SECOND, VIEW, attempt, uid
 
 ANNA, BRUNO = uid(900), uid(901)
@@ -268,7 +269,29 @@ def test_a_view_holds_what_accepted_and_unknown_attempts_carried(store):
         held = tx.deliveries.held(cursor.id)
         assert set(held) == {uid(1), uid(2), uid(5)}
         assert held[uid(1)] == gone
+        assert tx.deliveries.unsure(cursor.id) == {uid(5)}
         assert tx.deliveries.held(12345) == {}
+        assert tx.deliveries.unsure(12345) == set()
+
+
+def test_what_a_view_holds_after_many_attempts_is_what_each_of_them_left(store):
+    """Snapshots are taken on the way; what was unsure then may have become certain, or been taken back."""
+    cursor = plan(store)
+    outcomes = ("accepted", "unknown", "accepted", "deferred", "refused")
+    held, unsure = {}, set()
+    for number in range(1, 2 * EVERY + 10):
+        outcome, kind = outcomes[number % 5], list(ChangeKind)[number % 3]
+        carried = tuple(ManifestEntry("Observation", uid(number * step % 37), number, kind) for step in (1, 5))
+        made = replace(attempt(cursor.id, outcome, number=number), manifest=carried)
+        save(store, replace(claim(store, cursor), state=DUE, number=number + 1), made)
+        if outcome in ("accepted", "unknown"):
+            held |= {entry.resource: entry for entry in carried}
+            ids = {entry.resource for entry in carried}
+            unsure = unsure | ids if outcome == "unknown" else unsure - ids
+        if number % 16 == 0 or number > 2 * EVERY:
+            with store.begin(write=False) as tx:
+                assert tx.deliveries.held(cursor.id) == held
+                assert tx.deliveries.unsure(cursor.id) == unsure
 
 
 def test_a_replay_begins_again_under_a_new_delivery_id(store):

@@ -19,6 +19,9 @@ def upgrade() -> None:
     op.add_column("attempts", sa.Column("grounds", Line(), server_default="", nullable=False))
     _seals()
     _leases()
+    _alerts()
+    _rhythms()
+    _holdings()
     _pages()
     repack(op.get_bind(), context.config.attributes["cipher"])
     op.drop_table("resource_versions")
@@ -47,6 +50,17 @@ def _leases() -> None:
         sa.Column("owner", Line(), nullable=False),
         sa.Column("lease_until", Moment(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="leases_pkey"),
+    )
+
+
+def _holdings() -> None:
+    op.create_table(
+        "holdings",
+        sa.Column("delivery", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("upto", sa.BigInteger(), nullable=False),
+        sa.Column("manifest", sa.LargeBinary(), nullable=False),
+        sa.Column("unsure", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("delivery", name="holdings_pkey"),
     )
 
 
@@ -91,3 +105,30 @@ def _pages() -> None:
         op.execute("ALTER SEQUENCE changes INCREMENT BY 4096")
         # Encrypted bytes do not compress; what leaves room for another in the block stays where its row is.
         op.execute("ALTER TABLE pages ALTER COLUMN body SET STORAGE EXTERNAL, SET (toast_tuple_target = 4080)")
+
+
+def _alerts() -> None:
+    op.create_table(
+        "alerts",
+        sa.Column("trouble", sa.Text(), nullable=False),
+        sa.Column("subject", Key(), nullable=False),
+        sa.Column("detail", Line(), nullable=False),
+        sa.Column("began_at", Moment(), nullable=False),
+        sa.Column("ended_at", Moment(), nullable=True),
+        sa.Column("told", Line(), nullable=False),
+        sa.PrimaryKeyConstraint("trouble", "subject", name="alerts_pkey"),
+    )
+
+
+def _rhythms() -> None:
+    op.create_table(
+        "rhythms",
+        sa.Column("feed", Key(), nullable=False),
+        sa.Column("last_at", Moment(), nullable=False),
+        sa.Column("since", Moment(), nullable=False),
+        sa.Column("longest", sa.BigInteger(), nullable=False),
+        sa.Column("before", sa.BigInteger(), nullable=False),
+        sa.Column("messages", sa.BigInteger(), nullable=False),
+        sa.Column("seen", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("feed", name="rhythms_pkey"),
+    )

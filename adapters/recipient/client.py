@@ -54,7 +54,7 @@ class Origin:
     host: str
     port: int
     authority: str
-    credentials: str
+    credentials: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What goes over the network without TLS, and is refused unless the configuration says why."""
+"""What goes over the network without TLS, and is refused unless the configuration says why; passwords in addresses."""
 
 from __future__ import annotations
 
@@ -50,6 +50,8 @@ def plain_recipient(file: RecipientFile) -> str:
     address = _split(file.address)
     if address is None:
         return "address: is not a URL"
+    if address.password:
+        return "address: holds a password; secrets stand in secret_env or secret_file"
     if address.scheme == "http" and not (is_here(address.hostname) or file.plain_reason):
         return f"address: http:// to another machine: use https://, or {_SAYS_WHY}"
     return ""
@@ -70,6 +72,19 @@ def plain_broker(url: str, gateway: GatewayFile) -> Iterator[tuple[str, str]]:
     address = _split(url)
     if address and address.scheme == "amqp" and not (is_here(address.hostname) or gateway.broker.plain_reason):
         yield "broker_url", f"the broker is on another machine: use amqps://, or {_SAYS_WHY} of [broker]"
+
+
+def plain_alerts(gateway: GatewayFile) -> Iterator[tuple[str, str]]:
+    """Yield which way of telling people of trouble goes without TLS."""
+    for place, webhook in enumerate(gateway.alerts.webhooks):
+        address = _split(webhook.address)
+        if address is None:
+            yield f"alerts.webhooks.{place}.address", "is not a URL"
+        elif address.scheme == "http" and not (is_here(address.hostname) or webhook.plain_reason):
+            yield f"alerts.webhooks.{place}.address", f"http:// to another machine: use https://, or {_SAYS_WHY}"
+    mail = gateway.alerts.mail
+    if mail and mail.tls == "plain" and not (is_here(mail.host) or mail.plain_reason):
+        yield "alerts.mail.tls", f"plain to another machine: use starttls or tls, or {_SAYS_WHY}"
 
 
 def _split(url: str) -> SplitResult | None:

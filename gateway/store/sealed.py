@@ -77,6 +77,8 @@ CLEAR: Final = {
     "seals.mac": "a keyed hash",
     "seals.marks": "keyed hashes",
     "attempts.manifest": "internal ids, versions and kinds of change",
+    "holdings.manifest": "internal ids, versions and kinds of change",
+    "holdings.unsure": "internal ids",
 }
 """Every other binary column, and why it needs no encryption."""
 
@@ -125,10 +127,11 @@ class SqlSealing:
 
     def _key_name(self, column: ColumnElement[bytes]) -> ColumnElement[bytes]:
         """Return the key's name in an encrypted value: its first byte is the name's length."""
+        first = func.substr(column, 1, 1)
         if self._connection.dialect.name == "postgresql":
-            length: ColumnElement[int] = func.get_byte(column, 0)
+            length: ColumnElement[int] = func.get_byte(first, 0)
         else:
-            length = func.unicode(cast(func.substr(column, 1, 1), Text))
+            length = func.unicode(cast(first, Text))
         return func.substr(column, 2, length)
 
     def _old(self, sealed: Sealed, after: tuple[Any, ...]) -> ColumnElement[bool]:

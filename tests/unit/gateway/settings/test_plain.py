@@ -51,6 +51,15 @@ def test_a_recipient_on_another_machine_is_spoken_to_over_https(folder):
     assert errors(folder) == []
 
 
+def test_a_password_in_an_address_is_refused_and_not_shown(folder):
+    edit(folder / "recipients" / "edc.toml", r"^address = .*$", 'address = "https://gateway:Sesame1@edc.example/fhir"')
+
+    (refused,) = errors(folder)
+
+    assert "address: holds a password" in refused
+    assert "Sesame1" not in refused
+
+
 @pytest.mark.parametrize(
     ("environment", "refused"),
     [

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Protocol
+from typing import Final, Protocol
 
 from adapters.recipient.bodies import text_for
 from gateway.errors import BrokerUnavailable, ConfigurationError, QueueFull
@@ -18,6 +18,11 @@ from gateway.model import event
 from gateway.model.delivery import Accepted, Deferred, Outcome, Package, Released, Unknown
 from gateway.model.recipient import Recipient
 from gateway.ports import Broker, Event
+
+EVENTS_TOGETHER: Final = 500
+"""Events of several packages that are kept and published together."""
+
+_Events = tuple[int, list[Event]]
 
 
 class Outbox(Protocol):
@@ -47,15 +52,24 @@ class Amqp:
 
     def deliver_many(self, packages: Sequence[Package]) -> list[Outcome]:
         """Publish the events of several packages, pipelined; one outcome each."""
-        made = [[self._event(package, released) for released in package.entries] for package in packages]
-        pairs = [(package.delivery, one) for package, events in zip(packages, made, strict=True) for one in events]
+        made = [
+            (package.delivery, [self._event(package, released) for released in package.entries]) for package in packages
+        ]
+        outcomes: list[Outcome] = []
+        while made:
+            together, made = _together(made)
+            outcomes += self._publish(together)
+        return outcomes
+
+    def _publish(self, packages: Sequence[_Events]) -> list[Outcome]:
+        pairs = [(delivery, one) for delivery, events in packages for one in events]
         self._outbox.keep(pairs)
         results = self._broker.publish([one for _, one in pairs])
         lost = [one for (_, one), error in zip(pairs, results, strict=True) if error is not None]
         if lost:
             self._outbox.forget(lost)
         left = iter(results)
-        return [_outcome(list(islice(left, len(events)))) for events in made]
+        return [_outcome(list(islice(left, len(events)))) for _, events in packages]
 
     def close(self) -> None:
         """Hold nothing: the broker belongs to the program."""
@@ -65,6 +79,15 @@ class Amqp:
         key = event.routing_key(package, released)
         message_id = event.message_id(package, released, body)
         return Event(key, body, message_id, event.headers(key, message_id))
+
+
+def _together(packages: list[_Events]) -> tuple[list[_Events], list[_Events]]:
+    """Return the packages that are kept in one transaction, which others wait for, and the rest."""
+    count = size = 0
+    while count < len(packages) and (count == 0 or size + len(packages[count][1]) <= EVENTS_TOGETHER):
+        size += len(packages[count][1])
+        count += 1
+    return packages[:count], packages[count:]
 
 
 def _outcome(results: Sequence[Exception | None]) -> Outcome:

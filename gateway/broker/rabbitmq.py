@@ -169,6 +169,10 @@ class RabbitBroker:
         results: list[Exception | None] = []
         for start in range(0, len(outgoing), WINDOW):
             results += self._publisher.send(outgoing[start : start + WINDOW])
+            away = next((error for error in results[start:] if isinstance(error, BrokerUnavailable)), None)
+            if away is not None:  # the rest would wait as long, and in vain
+                results += [away] * (len(outgoing) - len(results))
+                break
         missed = [
             index
             for index, error in enumerate(results)

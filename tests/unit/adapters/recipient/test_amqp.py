@@ -136,6 +136,27 @@ def test_packages_that_go_together_each_have_their_own_outcome(adapter, broker, 
     assert [event.headers["sequence"] for event in events[:2]] == ["1", "1"]
 
 
+def test_of_many_events_some_hundreds_are_kept_at_a_time_and_all_arrive(kept):
+    class Counting(Kept):
+        sizes = ()
+
+        def keep(self, events):
+            self.sizes += (len(events),)
+
+    broker = EmbeddedBroker()
+    broker.declare([], {"edc": 10_000_000})
+    outbox = Counting()
+    large = [released(observation(f"o{number}")) for number in range(300)]
+
+    outcomes = Amqp(recipient("amqp"), broker, outbox).deliver_many(
+        [package(*large, delivery_id=f"{number}-1") for number in range(4)]
+    )
+
+    assert [type(one) for one in outcomes] == [Accepted] * 4
+    assert outbox.sizes == (300,) * 4
+    assert len(broker.take("edc", 9999)) == 1200
+
+
 def test_a_broker_that_is_away_leaves_it_open(kept):
     class Away(EmbeddedBroker):
         def publish(self, events):

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final, TextIO, cast
@@ -124,7 +125,7 @@ def rows(records: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> 
 def _cell(value: Any) -> str:
     if value is None or value == "":
         return "-"
-    return value.isoformat(" ", "seconds") if hasattr(value, "isoformat") else str(value)
+    return value.isoformat(" ", "seconds") if isinstance(value, datetime) else str(value)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from gateway.model.study import Study
 from gateway.ports import Broker, Store, Translator
 from gateway.settings import Settings, create_keys, read_keys
 from gateway.settings.folder import StudyFile
-from gateway.settings.keyfile import KeyFile
+from gateway.settings.keyfile import KeyFile, readable_by_others
 
 if TYPE_CHECKING:
     from gateway.release.policy import Policy
@@ -78,6 +78,8 @@ def open_store(settings: Settings, keys: Keys | None = None, *, read_only: bool 
         return create_store(settings.database_url.get_secret_value(), keys, read_only=read_only)
     keys_of(settings)  # makes those of a demo
     file = KeyFile(key_file_of(settings))
+    if readable_by_others(file.path):
+        log.warning("others than its owner may read the key file: chmod 600", file=str(file.path))
     return create_store(
         settings.database_url.get_secret_value(),
         file.read(),

@@ -8,7 +8,9 @@ import typer
 
 from gateway.bootstrap.parts import open_store, policy_problems
 from gateway.cli.base import Config, app, complain, out, settings_of, shipped_config
+from gateway.errors import ConfigurationError
 from gateway.settings import load
+from gateway.settings.keyfile import readable_by_others
 
 db = typer.Typer(no_args_is_help=True, help="The database's schema.")
 app.add_typer(db, name="db")
@@ -19,6 +21,8 @@ def check(config: Config = None) -> None:
     """Validate the configuration folder: every error with file and line, nothing started."""
     settings = load(config or shipped_config(), os.environ)
     errors = [*settings.errors, *policy_problems(settings)]
+    if settings.key_file and readable_by_others(settings.key_file):
+        errors.append(ConfigurationError(str(settings.key_file), "others than its owner may read it: chmod 600"))
     for error in errors:
         complain(str(error))
     if errors:

@@ -94,6 +94,11 @@ def is_settled(path: Path) -> bool:
     return time.time() - path.stat().st_mtime >= SETTLED_AFTER
 
 
+def readable_by_others(path: Path) -> bool:
+    """Say whether others than the file's owner may read it (False when it is not there)."""
+    return path.exists() and bool(path.stat().st_mode & 0o077)
+
+
 def read_keys(path: Path) -> Keys:
     """Return the keys of a file. Raises ``KeysMissing`` saying which key is missing or malformed, never its value."""
     return _keys(path, _content(path))

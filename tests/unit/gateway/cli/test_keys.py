@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 
 import pytest
+import structlog
 
 from gateway.bootstrap.parts import open_store
 from gateway.settings import create_keys, load, read_keys
@@ -105,3 +106,15 @@ def test_a_key_file_that_is_not_the_newest_is_not_rotated(keys, settings):
     assert refused.status == 1
     assert "2 rows are encrypted under key k2, which it does not hold" in refused.err
     assert settings.key_file.read_bytes() == old
+
+
+def test_a_key_file_that_others_may_read_is_an_error_of_check(keys, settings, environment):
+    sound = gateway("check", "--config", CONFIG, environment=environment)
+    settings.key_file.chmod(0o640)
+    open_to_others = gateway("check", "--config", CONFIG, environment=environment)
+    with structlog.testing.capture_logs() as lines:
+        assert keys("list").status == 0
+
+    assert (sound.status, open_to_others.status) == (0, 1)
+    assert f"{settings.key_file}: others than its owner may read it" in open_to_others.err
+    assert [line["file"] for line in lines if "chmod 600" in line["event"]] == [str(settings.key_file)]

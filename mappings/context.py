@@ -7,24 +7,43 @@ gaps, findings, holds. Message rules open a ``Draft`` per resource; the translat
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as default
 from datetime import datetime
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+from msgspec import Struct, field
+
 from gateway.errors import Place
+from gateway.fhir.codec import decode
 from gateway.hl7v2.message import Message, Segment
 from gateway.model.identity import resource_id
 from gateway.model.site import Site
 from gateway.model.translation import Finding, Gap, PatientKey, PatientLink, Statement, Trace
 
 
-@dataclass(slots=True)
-class Draft:
+class Sealed(Struct, frozen=True):
+    """The beginning of a body, checked and written: ``text`` is its JSON, a comma behind the last element.
+
+    ``names`` are its elements without resourceType and id, ``code`` (``preferred_code``), ``date`` and ``status`` what
+    a statement says of it.
+    """
+
+    text: bytes
+    names: tuple[str, ...]
+    code: str
+    date: datetime | None
+    status: str
+
+
+class Draft(Struct):
     """A resource while it is being built: ``body`` is the FHIR resource, ``removes`` what the sender nulled.
 
     ``patient`` is the internal id of the Patient it belongs to, ``""`` for shared resources. ``held`` names why a
-    person must look before it may leave.
+    person must look before it may leave. ``stated``: feed -> the finished statement, where the draft is kept for later
+    messages (``Context.share``). While it is ``sealed``, ``body`` holds only what came after; who looks at the whole
+    or changes what is there calls ``unseal`` first.
     """
 
     type: str
@@ -34,30 +53,19 @@ class Draft:
     removes: set[str] = field(default_factory=set)
     held: str = ""
     tentative: set[str] = field(default_factory=set)
-    stated: dict[str, Statement] = field(default_factory=dict, repr=False)
-    """Feed -> the finished statement, where the draft is kept for later messages (``Context.share``)."""
-    sealed: bytes = field(default=b"", repr=False)
-    """JSON of the first ``count`` elements of ``body``, each checked: ``{"resourceType":…,`` (``seal``)."""
-    count: int = 0
-    code: str = ""
-    """``preferred_code`` of the body, where it is known before the end."""
+    stated: dict[str, Statement] = field(default_factory=dict)
+    sealed: Sealed | None = None
 
     @property
     def reference(self) -> dict[str, Any]:
         """A FHIR Reference to this resource (a fresh dict)."""
         return {"reference": f"{self.type}/{self.id}"}
 
-    def seal(self, text: bytes) -> None:
-        """Note that the elements ``body`` has now are checked, and what they are as JSON; others may come after them.
-
-        Whoever changes one of them calls ``unseal``.
-        """
-        self.sealed = text
-        self.count = len(self.body)
-
     def unseal(self) -> None:
-        """Let the whole of the body be checked and written in the end, as one of its elements is about to change."""
-        self.sealed = b""
+        """Make ``body`` the whole resource again, to be checked and written in the end."""
+        if self.sealed is not None:
+            self.body = decode(self.sealed.text[:-1] + b"}") | self.body
+            self.sealed = None
 
     def hold(self, reason: str) -> None:
         """Keep the resource back until a person has looked; the first reason stays."""
@@ -83,17 +91,17 @@ class Context:
     feed: str
     message: Message
     received_at: datetime
-    id_key: bytes = field(repr=False)
+    id_key: bytes = default(repr=False)
     zone: ZoneInfo
-    cache: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    cache: dict[Hashable, Any] = default(default_factory=dict, repr=False)
     tracing: bool = False
-    memo: dict[Hashable, Any] = field(default_factory=dict)
-    drafts: dict[tuple[str, str], Draft] = field(default_factory=dict)
-    gaps: dict[Gap, None] = field(default_factory=dict)
-    findings: dict[Finding, None] = field(default_factory=dict)
-    traces: list[Trace] = field(default_factory=list)
-    keys: dict[PatientKey, None] = field(default_factory=dict)
-    links: dict[PatientLink, None] = field(default_factory=dict)
+    memo: dict[Hashable, Any] = default(default_factory=dict)
+    drafts: dict[tuple[str, str], Draft] = default(default_factory=dict)
+    gaps: dict[Gap, None] = default(default_factory=dict)
+    findings: dict[Finding, None] = default(default_factory=dict)
+    traces: list[Trace] = default(default_factory=list)
+    keys: dict[PatientKey, None] = default(default_factory=dict)
+    links: dict[PatientLink, None] = default(default_factory=dict)
     patient: str = ""
     unnamed: str = ""
     segment: Segment | None = None
@@ -127,7 +135,7 @@ class Context:
         if found is None:
             body = {"resourceType": resource_type, "id": id}
             found = self.drafts[key] = Draft(resource_type, id, body, "" if shared else self.patient)
-        elif found.sealed:
+        else:
             found.unseal()
         return found
 

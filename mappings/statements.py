@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
-from itertools import islice
 from typing import Any, Final
 
 from gateway.errors import InvalidResource
@@ -13,7 +12,7 @@ from gateway.fhir.checks import check
 from gateway.fhir.codec import encode
 from gateway.fhir.parts import written
 from gateway.model.translation import Statement
-from mappings.context import Context, Draft
+from mappings.context import Context, Draft, Sealed
 from mappings.datatypes.ts import utc_of
 
 Body = Mapping[str, Any]
@@ -30,22 +29,31 @@ def statement(draft: Draft, context: Context) -> Statement:
 
 
 def _made(draft: Draft, context: Context) -> Statement:
-    body = draft.body
-    encoded = _sealed(draft) if draft.sealed else _encoded(draft)
-    date = date_text(body)
+    sealed = draft.sealed or _sealed(draft, context)
+    later = draft.body if draft.sealed else {}
+    text = sealed.text + written(draft.type, later) if later else sealed.text
     return Statement(
         type=draft.type,
         id=draft.id,
-        body=encoded,
+        body=text[:-1] + b"}",
         patient=draft.patient,
-        removes=_removes(draft),
+        removes=_removes(draft.type, (*sealed.names, *later), draft.removes),
         rank=context.site.rank(context.feed, draft.type),
-        code=draft.code or preferred_code(body),
-        date=_utc(date, context) if date else None,
-        status=body.get("status") or "",
+        code=sealed.code,
+        date=sealed.date,
+        status=sealed.status,
         held=draft.held or (context.unnamed if draft.patient else ""),
-        tentative=tuple(sorted(draft.tentative)),
+        tentative=tuple(sorted(draft.tentative)) if draft.tentative else (),
     )
+
+
+def _sealed(draft: Draft, context: Context) -> Sealed:
+    """Check and write a whole draft."""
+    body = draft.body
+    text = _encoded(draft)[:-1] + b","
+    date = date_text(body)
+    moment = _utc(date, context) if date else None
+    return Sealed(text, tuple(body), preferred_code(body), moment, body.get("status") or "")
 
 
 def _encoded(draft: Draft) -> bytes:
@@ -56,12 +64,6 @@ def _encoded(draft: Draft) -> bytes:
         if error.path.startswith(draft.type):
             raise
         raise InvalidResource(f"{draft.type}.{error.path}".rstrip("."), error.what) from error
-
-
-def _sealed(draft: Draft) -> bytes:
-    """Return what was checked and written already, with the elements that came after it."""
-    later = dict(islice(draft.body.items(), draft.count, None))
-    return (draft.sealed + written(draft.type, later))[:-1] + b"}"
 
 
 def _utc(text: str, context: Context) -> datetime:
@@ -84,27 +86,22 @@ _CHOICES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
 }
 
 
-def ousted(body: Body) -> tuple[str, ...]:
-    """Return the other forms of each choice the resource makes: what an earlier message said in them is no longer so.
+@lru_cache(maxsize=4096)
+def ousted(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the other forms of each choice a resource makes: what an earlier message said in them is no longer so.
 
-    >>> ousted({"resourceType": "Patient", "deceasedDateTime": "2026-01-02"})
+    ``names`` are its elements.
+
+    >>> ousted("Patient", ("id", "deceasedDateTime"))
     ('deceasedBoolean',)
     """
-    kind = body["resourceType"]
-    return _ousted(kind, tuple(body)) if kind in _CHOICES else ()
-
-
-@lru_cache(maxsize=4096)
-def _ousted(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    pairs = [(group, next((name for name in group if name in names), "")) for group in _CHOICES[kind]]
+    pairs = [(group, next((name for name in group if name in names), "")) for group in _CHOICES.get(kind, ())]
     return tuple(sorted(name for group, one in pairs if one for name in group if name != one))
 
 
-def _removes(draft: Draft) -> tuple[str, ...]:
-    others = ousted(draft.body)
-    if not draft.removes:
-        return others
-    return tuple(sorted(draft.removes.union(others) - draft.body.keys()))
+def _removes(kind: str, names: tuple[str, ...], nulled: set[str]) -> tuple[str, ...]:
+    others = ousted(kind, names)
+    return tuple(sorted(nulled.union(others).difference(names))) if nulled else others
 
 
 _CODE_ELEMENT: Final = {"Specimen": "type", "Encounter": "class", "Consent": "scope"}
@@ -146,6 +143,12 @@ _DATES: Final[Mapping[str, Callable[[Body], str | None]]] = {
     "Consent": lambda body: body.get("dateTime"),
     "Provenance": lambda body: body.get("recorded"),
 }
+
+
+def effective_date(body: Body, context: Context) -> datetime | None:
+    """Return effective[x] of a result in UTC; None: it says none."""
+    text = _effective(body)
+    return _utc(text, context) if text else None
 
 
 def date_text(body: Body) -> str | None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 from typing import Any, Final
 
 from gateway.errors import Place, StructureError
 from gateway.hl7v2.message import Message, Segment
 from gateway.hl7v2.structures import Group, group
 from mappings.context import Context, Draft
-from mappings.datatypes.ts import utc_of
 from mappings.messages.passing import passing_visit
 from mappings.numbers import NumberFormat
 from mappings.segments.nte import NTE_OBSERVATION, NTE_REPORT
 from mappings.segments.obr import OBR_REPORT, OBR_SPECIMEN, category, effective, order_key, report_key
 from mappings.segments.obx import OBX_OBSERVATION, identity
 from mappings.segments.obx_meaning import meaning_of
-from mappings.segments.obx_order import Order, open_order
+from mappings.segments.obx_order import AHEAD, Order, lies_ahead, open_order
 from mappings.segments.obx_whole import put_together
 from mappings.segments.orc import ORC_REPORT
 from mappings.segments.pd1 import PD1_PATIENT
@@ -24,9 +23,6 @@ from mappings.segments.pid import patient
 from mappings.segments.spm import SPM_SPECIMEN
 from mappings.segments.spm import identity as specimen_identity
 from mappings.trials.cti import OUTSIDE, link
-
-CLOCK_TOLERANCE: Final = timedelta(days=1)
-"""How far in the future a result may lie before a person must look: a wrong zone is hours, a wrong clock is more."""
 
 _TAKEN_BACK: Final = frozenset({"entered-in-error", "cancelled"})
 
@@ -84,7 +80,8 @@ def _report(found: Group, visit: Draft | None, context: Context) -> list[Segment
     OBR_REPORT.apply(obr, context, report)
     if orc is not None:
         ORC_REPORT.apply(orc, context, report)
-    _hold_future(report, context)
+    if lies_ahead(report.body, context):
+        report.hold(AHEAD)
     _add(report, "specimen", specimens)
     all_segments = found.all_segments()
     behind = [segment for segment in all_segments if segment.position > obr.position]
@@ -190,15 +187,22 @@ def _observation(obx: Segment, order: Order, context: Context) -> Draft:
     known = order.meaning = meaning_of(obx, _day_of(obx, order), order.dialect, context)
     draft = context.draft("Observation", context.id("Observation", *order.key, *identity(obx, context)))
     is_new = len(draft.body) == 2
-    if not (is_new and put_together(obx, draft, order, known, context)):
-        around = order.around(context.patient)
-        draft.body["subject"] = around.pop("subject")
-        OBX_OBSERVATION.apply(obx, context, draft)
-        draft.body |= around
-    _hold_future(draft, context)
-    if draft.body.get("status") in _TAKEN_BACK:
+    sealed = put_together(obx, draft, order, known, context) if is_new else None
+    status = sealed.status if sealed is not None else _converted(obx, draft, order, context)
+    if status in _TAKEN_BACK:
         draft.held = ""
     return draft
+
+
+def _converted(obx: Segment, draft: Draft, order: Order, context: Context) -> str:
+    """Convert an OBX by its segment map; return the status of the Observation."""
+    around = order.around(context.patient)
+    draft.body["subject"] = around.pop("subject")
+    OBX_OBSERVATION.apply(obx, context, draft)
+    draft.body |= around
+    if lies_ahead(draft.body, context):
+        draft.hold(AHEAD)
+    return str(draft.body.get("status", ""))
 
 
 def _day_of(obx: Segment, order: Order) -> date:
@@ -213,15 +217,3 @@ def _day_of(obx: Segment, order: Order) -> date:
             day = order.day
         order.days[raw] = day
     return day
-
-
-def _hold_future(draft: Draft, context: Context) -> None:
-    """Keep back a result or report that lies in the future by more than clocks differ."""
-    text = draft.body.get("effectiveDateTime") or draft.body.get("effectivePeriod", {}).get("start")
-    if not text:
-        return
-    key = ("future", text)
-    if key not in context.memo:
-        context.memo[key] = utc_of(text, context.zone) > context.received_at + CLOCK_TOLERANCE
-    if context.memo[key]:
-        draft.hold("effective time in the future")

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final
 
 from mappings.context import Context
+from mappings.datatypes.ts import utc_of
 from mappings.numbers import NumberFormat
 from mappings.segments.obx_meaning import Meaning
 
 _KEY: Final = "order"
+
+CLOCK_TOLERANCE: Final = timedelta(days=1)
+"""How far in the future a result may lie before a person must look: a wrong zone is hours, a wrong clock is more."""
+
+AHEAD: Final = "effective time in the future"
+"""Why such a result or report is held."""
 
 
 @dataclass(slots=True)
@@ -21,8 +28,8 @@ class Order:
     ``key`` are the business identifiers of its results; ``effective`` the elements its own times make, ``day`` the
     day in the sender's calendar. ``category`` are Observation.category, ``specimen`` and ``encounter`` References.
     ``meaning`` is that of the OBX being read. ``dialect`` stands for the delimiters of the message in cache keys.
-    ``days`` maps OBX-14 as sent -> its day, ``ordinals`` a result's names -> how many have them so far, ``parts`` keeps
-    what its results share (``obx_whole``).
+    ``days`` maps OBX-14 as sent -> its day, ``ordinals`` a result's names -> how many have them so far; ``times`` and
+    ``parts`` keep what its results share (``obx_whole``).
     """
 
     key: tuple[str, ...]
@@ -36,6 +43,7 @@ class Order:
     meaning: Meaning | None = None
     days: dict[str, date] = field(default_factory=dict)
     ordinals: dict[tuple[str, ...], int] = field(default_factory=dict)
+    times: dict[str, Any] = field(default_factory=dict)
     parts: dict[Hashable, Any] = field(default_factory=dict)
 
     def around(self, patient: str) -> dict[str, Any]:
@@ -48,6 +56,12 @@ class Order:
         if self.specimen:
             made["specimen"] = self.specimen
         return made
+
+
+def lies_ahead(elements: dict[str, Any], context: Context) -> bool:
+    """Say whether effective[x] lies in the future by more than clocks differ."""
+    text = elements.get("effectiveDateTime") or elements.get("effectivePeriod", {}).get("start")
+    return bool(text) and utc_of(text, context.zone) > context.received_at + CLOCK_TOLERANCE
 
 
 def order_of(context: Context) -> Order:

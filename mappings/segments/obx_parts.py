@@ -8,9 +8,10 @@ segment map says; ``obx_whole`` puts results together from them. No value of a p
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final
+
+from msgspec import Struct
 
 from gateway.errors import InvalidResource
 from gateway.fhir.parts import written
@@ -36,26 +37,25 @@ _LONGEST_LINE: Final = 2000
 """Characters of an OBX whose parts are kept: codes, units and ranges are short, and no text shall fill a cache."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Elements of an Observation: ``first`` stand before its value, ``last`` behind it, ``extension`` at the end.
+class Part(Struct, frozen=True):
+    """Elements of an Observation as JSON: ``first`` stand before its value, ``last`` behind it, extensions at the end.
 
-    The bytes are the same as JSON, a comma behind each element (each extension). ``held`` and ``gaps`` are what was
-    said while it was made, ``code`` is ``preferred_code``. ``unit`` is that of a Quantity whose number needs nothing
-    but to be read (None: it needs more), ``unit_text`` what stands behind that number. Shared: never changed.
+    Behind each element and each extension stands a comma. ``held`` and ``gaps`` are what was said while it was made,
+    ``code`` is ``preferred_code``, ``status`` the Observation's. ``unit_text`` is what stands behind the number of a
+    Quantity that needs nothing but to be read (``b""``: it needs more); ``bounded``: it may be implausible.
     """
 
-    first: Elements
-    last: Elements
-    extension: list[Any]
+    first_names: tuple[str, ...]
     first_text: bytes
+    last_names: tuple[str, ...]
     last_text: bytes
     extension_text: bytes
     held: str
     gaps: tuple[Gap, ...]
     code: str
-    unit: Elements | None
+    status: str
     unit_text: bytes
+    bounded: bool
 
 
 def measured(obx: Segment, fields: list[str], known: Meaning, dialect: int, context: Context) -> Part | None:
@@ -69,11 +69,6 @@ def measured(obx: Segment, fields: list[str], known: Meaning, dialect: int, cont
 def standing(obx: Segment, fields: list[str], dialect: int, context: Context) -> Part | None:
     """Return what an OBX says of how the result stands; None: it cannot be shared."""
     return _kept(("standing", _STANDING_FIELDS(fields), dialect), STANDING, obx, None, context)
-
-
-def extensions_text(extension: list[Any]) -> bytes:
-    """Return extensions as JSON, each checked, a comma behind each; raises ``InvalidResource``."""
-    return written(KIND, {"extension": extension})[len(b'"extension":[') : -len(b"],")] + b"," if extension else b""
 
 
 def _kept(key: Hashable, segment_map: SegmentMap, obx: Segment, known: Meaning | None, context: Context) -> Part | None:
@@ -103,26 +98,26 @@ def _part(segment_map: SegmentMap, obx: Segment, known: Meaning | None, context:
 def _written(draft: Draft, gaps: tuple[Gap, ...], known: Meaning | None) -> Part:
     body = draft.body
     first: Elements = {name: body[name] for name in _BEFORE_THE_VALUE if name in body}
-    extension = body.get("extension", [])
     last = {name: item for name, item in body.items() if name not in {*first, "extension"}}
-    unit = _plain_unit(known) if known is not None else None
-    quantity = written(KIND, {"valueQuantity": {"value": 0, **unit}}) if unit is not None else b""
+    extension = written(KIND, {"extension": body["extension"]}) if "extension" in body else b""
+    entry = known.entry if known is not None else None
     return Part(
-        first=first,
-        last=last,
-        extension=extension,
+        first_names=tuple(first),
         first_text=written(KIND, first),
+        last_names=tuple(last),
         last_text=written(KIND, last),
-        extension_text=extensions_text(extension),
+        extension_text=extension[len(b'"extension":[') : -len(b"],")] + b"," if extension else b"",
         held=draft.held,
         gaps=gaps,
         code=preferred_code({"resourceType": KIND, **body}),
-        unit=unit,
-        unit_text=quantity.partition(b":0")[2],
+        status=body.get("status", ""),
+        unit_text=_unit_text(known) if known is not None else b"",
+        bounded=entry is not None and (entry.low is not None or entry.high is not None),
     )
 
 
-def _plain_unit(known: Meaning) -> Elements | None:
-    """Return the unit of a number that is neither converted nor held."""
-    as_sent = known.factor == ONE and known.same_unit and not (known.unit_missing or known.unfit)
-    return known.unit_elements() if as_sent else None
+def _unit_text(known: Meaning) -> bytes:
+    """Return what stands behind a number that is neither converted nor held; ``b""`` for any other."""
+    if known.factor != ONE or not known.same_unit or known.unit_missing or known.unfit:
+        return b""
+    return written(KIND, {"valueQuantity": {"value": 0, **known.unit_elements()}}).partition(b":0")[2]

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, func, null, or_, select, text, union_all, update
+from sqlalchemy import ColumnElement, bindparam, func, or_, select, text, union_all, update
 
 from gateway.errors import StaleClaim
 from gateway.model.delivery import BACKFILL, Attempt, Delivery, DeliveryState, ManifestEntry, View
 from gateway.ports import Saved
 from gateway.store import attempts as kept
 from gateway.store import holdings
-from gateway.store.backend import Insert, Unit, chunks
+from gateway.store.backend import Unit, chunks
 from gateway.store.cursors import (
     FREE,
     KEPT,
@@ -27,6 +26,7 @@ from gateway.store.cursors import (
     settled,
     standing,
 )
+from gateway.store.planning import plan
 from gateway.store.schema import IS_DUE, IS_SENDING, breakers, deliveries
 
 _D = deliveries.c
@@ -93,11 +93,7 @@ class SqlDeliveries:
 
         A cursor that is ``sending`` or waits for a retry keeps its state and time; a ``dead`` one stays dead.
         """
-        if not due:
-            return
-        ordered = sorted(due.items(), key=lambda item: (item[0][0].recipient, item[0][0].study, item[0][1]))
-        rows = [_new(view, patient, change, now) for (view, patient), change in ordered]
-        self._connection.execute(_planning(self._unit.backend.insert), rows)
+        plan(self._unit, due, now)
 
     def due(self, now: datetime, limit: int, republish_after: timedelta) -> list[Delivery]:
         """Return due deliveries not published since ``republish_after``, oldest first, breakers respected."""
@@ -288,23 +284,6 @@ class SqlDeliveries:
             self._connection.execute(_SAVE, rows)
 
 
-@cache
-def _planning(insert: Insert) -> Any:
-    cursor = insert(deliveries)
-    raised = cursor.excluded.planned
-    wakes = and_(_D.state == IDLE, raised > _D.sent)
-    return cursor.on_conflict_do_update(
-        index_elements=["recipient", "study", "patient"],
-        set_={
-            "planned": raised,
-            "state": case((wakes, DUE), else_=_D.state),
-            "due_at": case((wakes, cursor.excluded.due_at), else_=_D.due_at),
-            "published_at": case((wakes, null()), else_=_D.published_at),
-        },
-        where=raised > _D.planned,
-    )
-
-
 def _due_of(place: int) -> Any:
     unpublished: ColumnElement[bool] = or_(_D.published_at.is_(None), _D.published_at <= bindparam("published_"))
     return (
@@ -315,18 +294,3 @@ def _due_of(place: int) -> Any:
         .order_by(_D.due_at)
         .limit(bindparam("limit_"))
     )
-
-
-def _new(view: View, patient: str, change: int, now: datetime) -> dict[str, Any]:
-    return {
-        "recipient": view.recipient,
-        "study": view.study,
-        "patient": patient,
-        "state": DUE,
-        "sent": 0,
-        "planned": change,
-        "number": 1,
-        "attempts": 0,
-        "due_at": now,
-        "detail": "",
-    }

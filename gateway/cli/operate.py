@@ -159,6 +159,7 @@ def show_delivery(
             "delivery_id": f"{attempt.delivery}-{attempt.number}",
             "outcome": attempt.outcome,
             "entries": len(attempt.manifest),
+            "grounds": attempt.grounds,
             "detail": attempt.detail,
         }
         for attempt in attempts

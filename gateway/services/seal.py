@@ -148,7 +148,10 @@ class Sealer:
         elif known is not None:
             log.error("the audit trail was cut: run `gateway audit verify`", anchor=known.number)
             return
-        write_anchor(self.anchor, made[-1])
+        try:
+            write_anchor(self.anchor, made[-1])
+        except OSError as error:
+            log.warning("the newest seal cannot be written beside the data", file=str(self.anchor), why=error.strerror)
 
 
 def _rows(made: list[Seal]) -> int:

@@ -39,6 +39,7 @@ def test_processes_that_start_at_once_write_the_configuration_once(database):
     with stores[0].begin(write=False) as tx:
         assert tx.codes.of_site("north") == ROWS
         assert tx.codes.revision() == 1
+        assert [line.detail for line in tx.audit.find(subject="site/north")] == ["2 rows"]
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)  # one writes at a time elsewhere

@@ -12,7 +12,7 @@ from gateway.errors import BrokerUnavailable
 from gateway.model.delivery import DeliveryState, View
 from gateway.ports import Breaker, Event
 from gateway.services.receipts import RecipientOutbox, record_receipts
-from gateway.services.relay import Relay, RelaySettings
+from gateway.services.relay import EXPIRED, Relay, RelaySettings
 from gateway.services.wake_ups import ids_of
 from gateway.store import create_store
 from tests.contracts.deliveries import HandClock, plan
@@ -250,12 +250,15 @@ def test_another_recipient_cannot_sign_for_an_event(store, broker, clock, relay)
     assert outbox(store, clock) == ["m1.1.1"]
 
 
-def test_after_the_keeping_time_an_event_is_let_go(store, broker, clock, relay):
+def test_after_the_keeping_time_an_event_is_let_go_and_that_is_audited(store, broker, clock, relay):
     publish(store, broker, clock, 1)
 
     relay.step(clock.advance(days=8))
+    relay.step(clock.advance(days=1))
 
     assert outbox(store, clock) == []
+    with store.begin(write=False) as tx:
+        assert [(each.actor, each.detail) for each in tx.audit.find(action=EXPIRED)] == [("registry", "1 events")]
 
 
 def test_a_backlog_is_woken_in_few_wake_ups(store, broker, clock):

@@ -5,11 +5,11 @@ import re
 from dataclasses import replace
 from datetime import timedelta
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from gateway.fhir import codec
-from gateway.fhir.checks import check
+from gateway.fhir.checks import check, validate
 from gateway.model.names import LOINC, OBSERVATION_CODES, SITE_SYSTEM, SOURCE_VALUE, SUBJECT_NUMBER, UCUM
 from gateway.model.recipient import Recipient, ReleaseRule
 from gateway.model.study import Consent, Subject
@@ -17,7 +17,7 @@ from gateway.release.decision import Let
 from gateway.release.elements import paths
 from gateway.release.identity import NAMED_ONLY
 from gateway.release.policy import ELEMENTS, Policy
-from gateway.release.release import release
+from gateway.release.release import Releasing, release
 from gateway.release.retraction import retraction
 from tests.releasing import KEYS, MLD, NOON, SIGNED, WAS, uid, version
 
@@ -240,6 +240,51 @@ def test_no_element_leaves_that_the_file_does_not_list_and_what_leaves_is_valid(
         for path, _ in paths(decision.body):
             inherent = path in ("resourceType", "id") or path.startswith("meta.security.")
             assert inherent or any(path == each or path.startswith(f"{each}.") for each in listed), path
+
+
+def spoiled(body, path, value):
+    """Return a body with another value where a path ends; as it was where the body has no such place."""
+    if not isinstance(body, dict) or path[0] not in body:
+        return body
+    if len(path) == 1:
+        return {name: item for name, item in body.items() if name != path[0]} | ({path[0]: value} if value else {})
+    inner = body[path[0]]
+    changed = [spoiled(one, path[1:], value) for one in inner] if isinstance(inner, list) else None
+    return body | {path[0]: spoiled(inner, path[1:], value) if changed is None else changed}
+
+
+places = st.sampled_from([
+    ("status",), ("code",), ("code", "coding"), ("code", "coding", "system"), ("code", "coding", "code"),
+    ("valueQuantity", "value"), ("valueQuantity", "system"), ("valueQuantity", "code"), ("valueString",),
+    ("effectiveDateTime",), ("subject", "reference"), ("referenceRange", "low"), ("agent", "who"), ("birthDate",),
+    ("identifier", "value"), ("specimen", "reference"), ("gender",), ("period", "start"), ("collection",),
+])  # fmt: skip
+wrongs = st.sampled_from(
+    [None, "", " ", "nonsense", 0, 12, True, "2026-02-30", [], {}, [{}], {"reference": 7}, {"coding": [{}]}, "#here"]
+)
+
+
+@given(records(), files(), st.booleans(), places, wrongs)
+@settings(fast, max_examples=150, phases=(Phase.generate,))
+def test_what_full_validation_rejects_never_leaves_whatever_was_stored(body, file, identified, place, wrong):
+    file = replace(file, identity="identified", kind="fhir_server") if identified else file
+    stored = spoiled(body, place, wrong)
+    decision = release(version(body).but(body=codec.encode(stored)), rights_of(file), enrolled(), NOON)
+
+    if isinstance(decision, Let):
+        validate(decision.body)
+
+
+@given(st.lists(records(), min_size=2, max_size=12), files(), st.lists(st.booleans(), min_size=1, max_size=5))
+@fast
+def test_what_leaves_does_not_depend_on_what_was_decided_before(bodies, file, reachable):
+    rights = rights_of(file)
+    releasing = Releasing(rights, NOON)
+    for number, body in enumerate(bodies):
+        follow = reachable[number % len(reachable)]
+        together = releasing.release(version(body), enrolled(), lambda _, follow=follow: follow)
+        alone = release(version(body), rights_of(file), enrolled(), NOON, reachable=lambda _, follow=follow: follow)
+        assert together == alone
 
 
 @given(records(), files())

@@ -18,6 +18,7 @@
     |  |- VersionConflict     somebody else wrote that version first; the transaction may be tried again
     |  |- SchemaMismatch      the database is older or newer than the program
     |  `- BackupError         a backup cannot be taken into that folder, or put back from it
+    |- NotTold                an alert could not be told
     `- BrokerError
        |- BrokerUnavailable   no connection, or it was lost before the confirm
        |- Unroutable          no queue is bound to the routing key
@@ -162,6 +163,10 @@ class SchemaMismatch(StoreError):
 
 class BackupError(StoreError):
     """A backup cannot be taken into that folder, or put back from it."""
+
+
+class NotTold(GatewayError):
+    """An alert could not be told: the mail server or webhook did not take it."""
 
 
 class BrokerError(GatewayError):

@@ -6,7 +6,11 @@
 from __future__ import annotations
 
 import ssl
+from datetime import datetime
+from pathlib import Path
 from typing import Final
+
+from cryptography.x509 import load_pem_x509_certificates
 
 from gateway.errors import ConfigurationError
 
@@ -59,6 +63,15 @@ def hardened(context: ssl.SSLContext) -> ssl.SSLContext:
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     return context
+
+
+def ends_at(file: str) -> datetime | None:
+    """Return when the first of the certificates in a PEM file ends (UTC); None when there is none to read."""
+    try:
+        certificates = load_pem_x509_certificates(Path(file).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return min(one.not_valid_after_utc for one in certificates)
 
 
 def _load(context: ssl.SSLContext, where: str, certificate: str, key: str) -> None:

@@ -260,6 +260,7 @@ class Gateway:
                 self.intake.settled(became.message)
 
     def _start_relay(self) -> None:
+        from gateway.bootstrap.alerting import alerter_of
         from gateway.bootstrap.inspection import sealer_of
         from gateway.services.receipts import record_receipts
         from gateway.services.relay import Relay, RelaySettings
@@ -278,6 +279,7 @@ class Gateway:
         if any(recipient.kind == "amqp" for recipient in self.settings.recipients.values()):
             self._parts.append(Loop("receipts", lambda stop: record_receipts(self.store, self.broker, stop)))
         self._parts.append(Loop("audit", sealer_of(self.settings, self.store, self.owner).run))
+        self._parts.append(Loop("alerts", alerter_of(self.settings, self.store, self.owner).run))
 
     def _start_deliver(self) -> None:
         from gateway.services.deliver import Deliver

@@ -132,6 +132,8 @@ class Feed:
     frame_timeout: float = 30.0
     idle_timeout: float | None = None
     max_connections: int = 256
+    silent_minutes: float | None = None
+    """A longer silence is told (0: never); None: learned from the feed's habits."""
     repeat_window_days: int = 30
     application: str = "GATEWAY"
     facility: str = ""

@@ -6,6 +6,7 @@ same contract test (``tests/contracts``).
 """
 
 from gateway.ports.accounts import Accounts, Period, Received, Twin
+from gateway.ports.alerts import Alerts, Channel, FeedNews
 from gateway.ports.broker import Broker, Event, WakeUp
 from gateway.ports.edges import Clock, GroupAdapter, Packager, RecipientAdapter, Translator
 from gateway.ports.rows import (
@@ -42,18 +43,21 @@ from gateway.ports.tables import (
 
 __all__ = [
     "Accounts",
+    "Alerts",
     "Audit",
     "AuditEvent",
     "Backup",
     "Breaker",
     "Breakers",
     "Broker",
+    "ChangeRange",
+    "Channel",
     "Clock",
     "CodeMaps",
-    "ChangeRange",
     "Deliveries",
     "Draft",
     "Event",
+    "FeedNews",
     "GapLine",
     "GroupAdapter",
     "Hold",

@@ -11,6 +11,7 @@ from typing import Protocol
 from gateway.model.keys import Keys
 from gateway.model.message import Incoming, Stored
 from gateway.ports.accounts import Accounts
+from gateway.ports.alerts import Alerts
 from gateway.ports.rows import Backup, QueueLine
 from gateway.ports.sealing import Leases, Seals
 from gateway.ports.tables import (
@@ -38,6 +39,7 @@ class Transaction(Protocol):
     worklist: WorkList
     codes: CodeMaps
     audit: Audit
+    alerts: Alerts
     accounts: Accounts
     seals: Seals
     leases: Leases

@@ -91,6 +91,7 @@ class QueueCollector(Collector):
             with self._store.begin(write=False) as transaction:
                 feeds = transaction.feed_queues()
                 recipients = transaction.recipient_queues()
+                alerts = transaction.alerts.list_all()
         except StoreError as error:
             log.warning("queues could not be read for metrics", error=type(error).__name__)
             return
@@ -118,6 +119,10 @@ class QueueCollector(Collector):
             recipients,
             lambda line: line.dead,
         )
+        family = GaugeMetricFamily("gateway_alert", "1 while a trouble lasts.", labels=["trouble", "subject"])
+        for alert in alerts:
+            family.add_metric([str(alert.trouble), alert.subject], 1 if alert.ended_at is None else 0)
+        yield family
 
 
 def _age(line: QueueLine, now: datetime) -> float:

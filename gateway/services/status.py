@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
+from gateway.model.alert import Alert
 from gateway.ports import Process, Store
 
 SILENT_SECONDS: Final = 30.0
@@ -20,7 +21,9 @@ def status_lines(store: Store, feeds: Iterable[str], recipients: Iterable[str], 
         circuits = {recipient: tx.breakers.get(recipient) for recipient in recipients}
         failed = tx.worklist.holds()
         running = tx.processes.list_all()
-    lines = [_process(process, now) for process in running]
+        alerts = tx.alerts.list_all()
+    lines = [_alert(alert) for alert in alerts if alert.ended_at is None]
+    lines += [_process(process, now) for process in running]
     for kind, names, queues in (("feed", feeds, by_feed), ("recipient", circuits, by_recipient)):
         for name in names:
             line = queues.get(name)
@@ -39,6 +42,12 @@ def status_lines(store: Store, feeds: Iterable[str], recipients: Iterable[str], 
         {"kind": "holds", "name": "for a person", "waiting": len(failed), "oldest": None, "dead": 0, "state": ""}
     )
     return lines
+
+
+def _alert(alert: Alert) -> dict[str, Any]:
+    """One line for a trouble, above everything else; ``oldest`` is since when it lasts."""
+    name = f"{alert.trouble} {alert.subject}"
+    return {"kind": "trouble", "name": name, "waiting": 0, "oldest": alert.began_at, "dead": 0, "state": alert.detail}
 
 
 def _process(process: Process, now: datetime) -> dict[str, Any]:

@@ -110,6 +110,44 @@ class AuditTable(FileModel):
     lease_seconds: float = Field(180.0, gt=0, description="of several processes one seals; it is given up after")
 
 
+class AlertWebhookTable(FileModel):
+    """``[[alerts.webhooks]]``: who is told by HTTP."""
+
+    name: Id = Field(description="a name for the log, unique among webhooks")
+    address: str = Field(pattern=r"^https?://", description="where alerts are posted, as JSON")
+    secret_env: str = Field("", description="environment variable with the HMAC key that signs them")
+    ca_file: str = Field("", description="authority of the server's certificate, when not a public one")
+    plain_reason: str = Field("", description="why http:// instead of https:// to another machine")
+
+
+class AlertMailTable(FileModel):
+    """``[alerts.mail]``: who is told by e-mail."""
+
+    host: str = Field(min_length=1, description="mail server")
+    port: int = Field(587, ge=1, le=65535, description="its port")
+    tls: Literal["starttls", "tls", "plain"] = Field("starttls", description="plain needs plain_reason elsewhere")
+    ca_file: str = Field("", description="authority of the server's certificate, when not a public one")
+    plain_reason: str = Field("", description="why without TLS to another machine")
+    sender: str = Field(min_length=3, description="From")
+    receivers: tuple[str, ...] = Field(min_length=1, description="To")
+    user: str = Field("", description="name to log in with; empty: no login")
+    password_env: str = Field("", description="environment variable with the password")
+
+
+class AlertsTable(FileModel):
+    """``[alerts]``: of what trouble people are told, by the relay role. The log is always told."""
+
+    look_seconds: float = Field(30.0, gt=0, description="how often is looked; trouble is what two looks have found")
+    settle_minutes: float = Field(5.0, ge=0, description="trouble is over when it has stayed away so long")
+    waiting_minutes: float = Field(15.0, gt=0, description="what has waited longer means that a queue grows")
+    silence_factor: float = Field(1.5, ge=1, description="times a feed's longest silence of two to four weeks")
+    least_silence_minutes: float = Field(60.0, gt=0, description="shorter silences of a feed are no trouble")
+    disk_free_percent: float = Field(10.0, ge=0, le=100, description="less is free under the data folder")
+    certificate_days: float = Field(30.0, ge=0, description="a certificate that the configuration names ends within")
+    webhooks: tuple[AlertWebhookTable, ...] = ()
+    mail: AlertMailTable | None = None
+
+
 class LogTable(FileModel):
     """``[log]``: what is written to stderr."""
 
@@ -137,6 +175,7 @@ class GatewayFile(FileModel):
     deliver: DeliverTable = DeliverTable()
     broker: BrokerTable = BrokerTable()
     audit: AuditTable = AuditTable()
+    alerts: AlertsTable = AlertsTable()
     log: LogTable = LogTable()
 
 
@@ -189,6 +228,9 @@ class FeedTable(FileModel):
     frame_timeout_seconds: float = Field(30.0, gt=0, description="a frame that has begun must arrive within")
     idle_timeout_seconds: float | None = Field(None, description="close a silent connection after; not set: never")
     max_connections: int = Field(256, ge=1, description="connections open at a time")
+    silent_minutes: float | None = Field(
+        None, ge=0, description="a longer silence is told; 0: never; not set: learned from the feed's habits"
+    )
     repeat_window_days: int = Field(30, ge=1, description="how long a control id is remembered")
     token_env: str = Field("", description="http: environment variable with the bearer token a sender must show")
     application: str = Field("GATEWAY", description="MSH-3 of acknowledgments")

@@ -19,7 +19,7 @@ from gateway.model.site import CodeMapEntry, Feed, Site
 from gateway.settings.convert import entry_of, feed_of, recipient_of, site_of
 from gateway.settings.files import CodeRow, GatewayFile, RecipientFile, SiteFile
 from gateway.settings.lines import line_of
-from gateway.settings.plain import plain_broker, plain_database, plain_feeds, plain_http, plain_recipient
+from gateway.settings.plain import plain_alerts, plain_broker, plain_database, plain_feeds, plain_http, plain_recipient
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -72,7 +72,7 @@ def load(folder: Path, environment: Mapping[str, str]) -> Settings:
     gateway = _read(folder / "gateway.toml", GatewayFile, errors)
     if gateway is None:
         raise errors[0]
-    gateway = _overridden(gateway, environment)
+    gateway = _placed(_overridden(gateway, environment), folder)
     data = Path(environment.get("GATEWAY_DATA") or folder / gateway.data)
     key_file = environment.get("GATEWAY_KEY_FILE") or gateway.key_file
     sites, feeds = _sites(folder, data, errors)
@@ -113,6 +113,14 @@ def _overridden(gateway: GatewayFile, environment: Mapping[str, str]) -> Gateway
         if reason := environment.get(f"GATEWAY_{table.upper()}_PLAIN_REASON"):
             values[table]["plain_reason"] = reason
     return GatewayFile.model_validate(values)
+
+
+def _placed(gateway: GatewayFile, folder: Path) -> GatewayFile:
+    """PEM files are named relative to the folder, here as everywhere."""
+    http = {name: str(folder / file) for name in ("certificate", "key") if (file := getattr(gateway.http, name))}
+    broker = {"ca_file": str(folder / gateway.broker.ca_file)} if gateway.broker.ca_file else {}
+    placed = {"http": gateway.http.model_copy(update=http), "broker": gateway.broker.model_copy(update=broker)}
+    return gateway.model_copy(update=placed)
 
 
 def _read(path: Path, shape: type[M], errors: list[ConfigurationError]) -> M | None:
@@ -250,7 +258,8 @@ def _plain_servers(
     """What leaves the machine without TLS: where the gateway answers, its database and its broker."""
     path = folder / "gateway.toml"
     text = path.read_text("utf-8-sig")
-    problems = [*plain_http(gateway), *plain_database(database_url), *plain_broker(broker_url, gateway)]
+    problems = [*plain_http(gateway), *plain_alerts(gateway)]
+    problems += [*plain_database(database_url), *plain_broker(broker_url, gateway)]
     for setting, problem in problems:
         yield ConfigurationError(str(path), f"{setting}: {problem}", line_of(text, tuple(setting.split("."))))
 

@@ -17,6 +17,7 @@ from gateway.model.message import Incoming, Stored
 from gateway.ports import Backup, QueueLine
 from gateway.store import backup, migrate, operations
 from gateway.store.accounts import SqlAccounts
+from gateway.store.alerts import SqlAlerts
 from gateway.store.audit import SqlAudit
 from gateway.store.backend import Backend, Unit
 from gateway.store.cipher import Cipher
@@ -46,6 +47,7 @@ class SqlTransaction:
         self.worklist: ports.WorkList = SqlWorkList(unit)
         self.codes: ports.CodeMaps = SqlCodeMaps(unit)
         self.audit: ports.Audit = SqlAudit(unit)
+        self.alerts: ports.Alerts = SqlAlerts(unit)
         self.accounts: ports.Accounts = SqlAccounts(unit)
         self.seals: ports.Seals = SqlSeals(unit)
         self.leases: ports.Leases = SqlLeases(unit)

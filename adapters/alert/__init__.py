@@ -1,0 +1,1 @@
+"""The edges that tell people of trouble: a webhook, e-mail."""

@@ -161,3 +161,12 @@ def test_after_the_year_nothing_is_lost_and_nothing_doubled(year: Year) -> None:
     with year.store.begin(write=False) as tx:
         assert sum(line.received for line in found.feeds) == len(tx.messages.find(MessageFilter(limit=10_000)))
     assert {line.recipient for line in found.views if line.delivered} == set(year.received)
+
+
+def test_after_the_year_each_attempt_says_why_it_might_leave(year: Year) -> None:
+    with year.store.begin(write=False) as tx:
+        carried = [(one.grounds, {entry.type for entry in one.manifest}) for _, one in tx.accounts.attempts()]
+
+    assert carried
+    assert all(grounds.startswith("file ") for grounds, _ in carried)
+    assert all("ResearchSubject/" in grounds for grounds, types in carried if "Observation" in types)

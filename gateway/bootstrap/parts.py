@@ -93,10 +93,7 @@ def open_broker(settings: Settings) -> Broker:
     if settings.broker_url.get_secret_value():
         from gateway.broker.rabbitmq import RabbitBroker
 
-        ca_file = settings.gateway.broker.ca_file
-        return RabbitBroker(
-            settings.broker_url.get_secret_value(), ca_file=str(settings.folder / ca_file) if ca_file else ""
-        )
+        return RabbitBroker(settings.broker_url.get_secret_value(), ca_file=settings.gateway.broker.ca_file)
     from gateway.broker.embedded import EmbeddedBroker
 
     return EmbeddedBroker()

@@ -107,6 +107,16 @@ def test_the_environment_has_the_last_word(folder, tmp_path):
     assert settings.data == tmp_path / "d"
 
 
+def test_certificates_are_named_relative_to_the_folder(folder):
+    with (folder / "gateway.toml").open("a") as file:
+        file.write('[http]\ncertificate = "tls/api.pem"\nkey = "/safe/api.key"\n[broker]\nca_file = "ca.pem"\n')
+
+    gateway = load(folder, {}).gateway
+
+    assert (gateway.http.certificate, gateway.http.key) == (str(folder / "tls/api.pem"), "/safe/api.key")
+    assert gateway.broker.ca_file == str(folder / "ca.pem")
+
+
 def test_without_gateway_toml_nothing_is_read(tmp_path):
     with pytest.raises(ConfigurationError, match=r"gateway\.toml"):
         load(tmp_path, {})

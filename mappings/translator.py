@@ -26,6 +26,9 @@ from mappings.statements import statement
 CACHE_LIMIT = 20_000
 """Entries a site's cache may hold; past that it starts afresh (codes of a site are a few thousand)."""
 
+CACHE_BYTES = 64 * 1024 * 1024
+"""Bytes of the messages that may have added to it: whatever a sender writes into its codes, memory stays bounded."""
+
 
 @dataclass(slots=True)
 class _Place:
@@ -34,6 +37,20 @@ class _Place:
     site: Site
     zone: ZoneInfo
     cache: dict[Hashable, Any] = field(default_factory=dict)
+    size: int = 0
+    weight: int = 0
+    message: int = 0
+    """Entries of the cache before the last message, bytes of the messages that added to it, bytes of the last one."""
+
+    def make_room(self, message: int) -> None:
+        """Start the cache afresh where it has grown too large; ``message`` is how many bytes come now."""
+        if len(self.cache) > CACHE_LIMIT or self.weight > CACHE_BYTES:
+            self.cache.clear()
+            self.size = self.weight = 0
+        if len(self.cache) > self.size:
+            self.size = len(self.cache)
+            self.weight += self.message
+        self.message = message
 
 
 class SiteTranslator:
@@ -93,8 +110,7 @@ class SiteTranslator:
         )
 
     def _context(self, message: Message, place: _Place, feed: str, received_at: datetime) -> Context:
-        if len(place.cache) > CACHE_LIMIT:
-            place.cache.clear()
+        place.make_room(len(message.raw_text))
         return Context(
             site=place.site,
             feed=feed,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from gateway.errors import InvalidResource
 from gateway.fhir.codec import encode
 from gateway.fhir.piecewise import check_element
+from gateway.fhir.primitives import PRIMITIVES
+from gateway.fhir.rules import Broken, Scope
+
+_DATETIME: Final = PRIMITIVES["dateTime"]
+_SCOPE: Final = Scope()
 
 
 def written(kind: str, elements: dict[str, Any]) -> bytes:
@@ -22,3 +27,16 @@ def written(kind: str, elements: dict[str, Any]) -> bytes:
         if not check_element(kind, name, value):
             raise InvalidResource(f"{kind}.{name}", "cannot be judged without the rest of the resource")
     return encode(elements)[1:-1] + b"," if elements else b""
+
+
+def written_datetime(text: str) -> bytes:
+    """Check a ``dateTime`` and return it as JSON; raises ``InvalidResource``.
+
+    >>> written_datetime("2026-03-12T08:00:00+01:00")
+    b'"2026-03-12T08:00:00+01:00"'
+    """
+    try:
+        _DATETIME(text, _SCOPE)
+    except Broken as broken:
+        raise InvalidResource("dateTime", broken.what) from None
+    return b'"%b"' % text.encode()

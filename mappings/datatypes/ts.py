@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,7 @@ _TS: Final = re.compile(
     r"(?:(?P<second>\d\d)(?P<fraction>\.\d{1,9})?)?)?)?)?)?(?P<offset>Z|[+-]\d{4})?",
     re.ASCII,
 )
+_USUAL: Final = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)?([+-]\d{4})?", re.ASCII).fullmatch
 _TM: Final = re.compile(r"(\d\d)(\d\d)(?:(\d\d)(\.\d{1,9})?)?(?:[+-]\d{4})?", re.ASCII)
 _OFFSET: Final = re.compile(r"[+-](?:0\d|1[0-3])[0-5]\d|[+-]1400", re.ASCII)
 
@@ -61,6 +63,25 @@ def ts_datetime(found: Field, context: Context) -> str | None:
         if clean:
             context.memo[key] = known
     return known
+
+
+def usual_datetime(raw: str, zone: ZoneInfo) -> str | None:
+    """Return the ``dateTime`` of what most senders write, date and time to the minute or second.
+
+    None: it takes a closer look (``ts_datetime``), as it is no date or something is to be said of it.
+    """
+    if (match := _USUAL(raw)) is None:
+        return None
+    year, month, day, hour, minute, second, offset = match.groups()
+    try:
+        moment = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second or 0))  # noqa: DTZ001
+    except ValueError:
+        return None
+    if offset is None:
+        offset = _zone_offset(zone, moment.replace(second=0))
+    elif not _OFFSET.fullmatch(offset):
+        return None
+    return f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}{offset[:3]}:{offset[3:]}" if offset else None
 
 
 def ts_date(found: Field, context: Context) -> str | None:
@@ -162,6 +183,8 @@ def utc_of(text: str, zone: ZoneInfo) -> datetime:
 
 def _datetime_text(found: Field, context: Context) -> tuple[str | None, bool]:
     """Return the dateTime and whether nothing had to be said about it (so that it may be remembered)."""
+    if usual := usual_datetime(found.raw, context.zone):
+        return usual, True
     text = found.component(1).strip()
     if not text:
         return None, True
@@ -173,6 +196,16 @@ def _datetime_text(found: Field, context: Context) -> tuple[str | None, bool]:
         return None, False
     made = _fhir_text(parts, found.component(2), context)
     return made, len(context.findings) == before
+
+
+@lru_cache(maxsize=4096)
+def _zone_offset(zone: ZoneInfo, moment: datetime) -> str:
+    """Return the offset of a zone at a local time as ``+0100``; ``""`` where the clocks change, or it has seconds."""
+    here, again = (moment.replace(tzinfo=zone, fold=fold).utcoffset() for fold in (0, 1))
+    if here is None or here != again or here.total_seconds() % 60:
+        return ""
+    minutes = int(here.total_seconds()) // 60
+    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}{abs(minutes) % 60:02}"
 
 
 def _parts(text: str, site: Site) -> dict[str, str | None]:

@@ -16,12 +16,12 @@ from msgspec import Struct
 
 from gateway.errors import InvalidResource
 from gateway.fhir.codec import decode
-from gateway.fhir.parts import written
-from gateway.fhir.piecewise import check_element, check_together
+from gateway.fhir.parts import written, written_datetime
+from gateway.fhir.piecewise import check_together
 from gateway.hl7v2.message import Segment
 from gateway.model.names import ANALYSED
 from mappings.context import Context, Draft, Sealed
-from mappings.datatypes.ts import ts_datetime
+from mappings.datatypes.ts import ts_datetime, usual_datetime
 from mappings.segments.obx import effective, performers
 from mappings.segments.obx_meaning import Meaning
 from mappings.segments.obx_order import AHEAD, Order, lies_ahead
@@ -40,7 +40,7 @@ _SIMPLE_VALUES: Final = frozenset(
     {"valueQuantity", "valueString", "valueCodeableConcept", "valueRange", "valueRatio", "valueDateTime"}
     | {"valueTime", "valuePeriod", "dataAbsentReason"}
 )
-_ANALYSED: Final = b'{"url":"%b","valueDateTime":"' % ANALYSED.encode()
+_ANALYSED: Final = b'{"url":"%b","valueDateTime":' % ANALYSED.encode()
 
 
 class _Shared(Struct, frozen=True):
@@ -191,8 +191,8 @@ def _extension(result: _Result, what: Part, how: Part) -> bytes:
 def _analysed(result: _Result) -> bytes:
     """Return the extension for OBX-19; of several times that differ, one each."""
     context, obx = result.context, result.obx
+    if usual := usual_datetime(result.fields[19], context.zone):
+        return b"%b%b}," % (_ANALYSED, written_datetime(usual))
     context.at(obx, 19)
     times = dict.fromkeys([at for found in obx.repeats(19) if (at := ts_datetime(found, context))])
-    for at in times:
-        check_element(KIND, "effectiveDateTime", at)  # a dateTime as any other
-    return b"".join([_ANALYSED + at.encode() + b'"},' for at in times])
+    return b"".join([b"%b%b}," % (_ANALYSED, written_datetime(at)) for at in times])

@@ -1,7 +1,7 @@
 """One sender's MLLP connection: blocks in, answers out in the order of the messages.
 
-Each block goes to ``Intake`` at once and reading goes on, so pipelined messages share a commit; when too much is
-unanswered, or the sender does not read its answers, it is no longer read until answers have left.
+Each block goes to ``Intake`` in the same round of the loop and reading goes on, so pipelined messages share a commit;
+when too much is unanswered, or the sender does not read its answers, it is no longer read until answers have left.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import structlog
 
 from adapters.hospital.framing import BlockReader, Oversize, Piece, Stray, frame
 from gateway.model.site import Feed
-from gateway.services.receive import Answer, Intake
+from gateway.services.receive import Answer, Intake, Waiting
 
 log = structlog.get_logger()
 
@@ -42,6 +42,9 @@ class Listener(Protocol):
 
     def closed(self, connection: Connection) -> None:
         """Count a connection out."""
+
+    def take(self, waiting: Waiting) -> None:
+        """Hand a judged message over to be stored."""
 
     def deliver(self, answers: list[tuple[Any, Answer]]) -> None:
         """Bring the answers of one commit to their connections."""
@@ -211,11 +214,12 @@ class Connection(asyncio.Protocol):
             answered = piece.ended or cut_off
             token = self._slot() if answered else None
             reason = "the block does not end" if cut_off else "no start block"
-            intake.stray(self._feed, piece.content, deliver, token, reason=reason, answered=answered)
+            taken = intake.stray(self._feed, piece.content, deliver, token, reason=reason, answered=answered)
         elif isinstance(piece, Oversize):
-            intake.submit(self._feed, piece.head, deliver, self._slot(), size=piece.size)
+            taken = intake.judged(self._feed, piece.head, deliver, self._slot(), size=piece.size)
         else:
-            intake.submit(self._feed, piece, deliver, self._slot())
+            taken = intake.judged(self._feed, piece, deliver, self._slot())
+        self._listener.take(taken)
 
     def _slot(self) -> Slot:
         slot = Slot(self)

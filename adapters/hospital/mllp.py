@@ -15,7 +15,7 @@ from adapters.hospital.tls import feed_context, fingerprint, shows_subject
 from gateway.errors import ConfigurationError
 from gateway.model.site import Feed
 from gateway.services.metrics import Metrics
-from gateway.services.receive import Answer, Intake
+from gateway.services.receive import Answer, Intake, Waiting
 from gateway.tls import HANDSHAKE_SECONDS
 
 log = structlog.get_logger()
@@ -39,6 +39,7 @@ class _FeedListener:
         self.connections: set[Connection] = set()
         self._metrics = metrics
         self._loop = loop
+        self._gathered: list[Waiting] = []
         self._server: asyncio.Server | None = None
         self._closing = False
 
@@ -96,6 +97,19 @@ class _FeedListener:
         """Count a connection out."""
         self.connections.discard(connection)
         self._metrics.connections.labels(self.feed.id).set(len(self.connections))
+
+    def take(self, waiting: Waiting) -> None:
+        """Hand a message over to be stored, together with what else comes in this round of the loop.
+
+        The writer is woken once for all of it, and finds this thread waiting for the network, not for the interpreter.
+        """
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append(waiting)
+
+    def _hand_over(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        self.intake.take(gathered)
 
     def deliver(self, answers: list[tuple[Any, Answer]]) -> None:
         """Bring the answers of one commit to the loop: called on the writer's thread."""

@@ -14,6 +14,8 @@ _AROUND = b"\xef\xbb\xbf\x0b\x1c\r\n \t\x00"
 _LINE_END = re.compile(rb"[\r\n]")
 _PID = re.compile(rb"[\r\n]PID(?=[^A-Za-z0-9\s])")
 _FIELDS = 19
+_PIECE = 2047  # hashlib holds the interpreter up to here
+_SHORT = 32 * 1024
 
 
 class Peek(NamedTuple):
@@ -99,7 +101,20 @@ def content_digest(raw: bytes) -> bytes:
     if len(parts) < 8 or (end and end.start() < sum(map(len, parts[:7])) + 6):
         return hashlib.sha256(data).digest()
     parts[6] = b""
-    return hashlib.sha256(separator.join(parts)).digest()
+    return _sha256(separator.join(parts))
+
+
+def _sha256(data: bytes) -> bytes:
+    """Return SHA-256, of a usual message in pieces so short that no other thread is let in meanwhile.
+
+    The switch to the writer and back takes far longer than the hash.
+    """
+    if len(data) > _SHORT:
+        return hashlib.sha256(data).digest()
+    made = hashlib.sha256(data[:_PIECE])
+    for start in range(_PIECE, len(data), _PIECE):
+        made.update(data[start : start + _PIECE])
+    return made.digest()
 
 
 def narrow(raw: bytes) -> bytes:

@@ -58,7 +58,9 @@ Deliver = Callable[[list[tuple[Any, Answer]]], None]
 """Takes the answers of one commit, each with the token it was submitted with; called on the writer's thread."""
 
 
-class _Waiting(NamedTuple):
+class Waiting(NamedTuple):
+    """A message that was judged, and who gets its answer."""
+
     verdict: Verdict
     deliver: Deliver
     token: Any
@@ -92,9 +94,10 @@ class Intake:
         self._timers: dict[str, Histogram] = {}
         self._max_waiting = max_waiting
         self._max_bytes = max_waiting_bytes
+        self._count_waiting = 0
         self._bytes = 0
         self._lock = threading.Lock()
-        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._queue: SimpleQueue[Sequence[Waiting]] = SimpleQueue()  # an empty one ends the writer
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -108,7 +111,7 @@ class Intake:
         thread, self._thread = self._thread, None
         if thread is None:
             return
-        self._queue.put(None)
+        self._queue.put(())
         thread.join()
         self._close_rest()
         self._settlements.stop()
@@ -116,7 +119,7 @@ class Intake:
     @property
     def full(self) -> bool:
         """Whether as much is waiting as may."""
-        return self._bytes > self._max_bytes or self._queue.qsize() >= self._max_waiting
+        return self._bytes > self._max_bytes or self._count_waiting >= self._max_waiting
 
     def settled(self, message: int) -> None:
         """Say that a message was translated or has failed (same process; elsewhere it is noticed by looking)."""
@@ -133,8 +136,12 @@ class Intake:
 
         ``size``: how large the message was, when only its head could be kept. Safe from any thread.
         """
+        self.take([self.judged(feed, raw, deliver, token, size=size)])
+
+    def judged(self, feed: Feed, raw: bytes, deliver: Deliver, token: Any, *, size: int = 0) -> Waiting:
+        """Judge one message, for ``take``; as ``submit``."""
         began = time.perf_counter()
-        self._put(_Waiting(self._verdict(feed, raw, size), deliver, token, began))
+        return Waiting(self._verdict(feed, raw, size), deliver, token, began)
 
     def _verdict(self, feed: Feed, raw: bytes, size: int) -> Verdict:
         """Judge a message; one we fail at is kept in quarantine and refused, or its sender would repeat it for ever."""
@@ -147,55 +154,61 @@ class Intake:
                 feed, raw, "a defect in the gateway: this message could not be judged", answered=True
             )
 
-    def stray(self, feed: Feed, raw: bytes, deliver: Deliver, token: Any, *, reason: str, answered: bool) -> None:
-        """Keep bytes outside any block in quarantine; ``answered``: their sender waits for an answer (AR)."""
-        verdict = self._judge.stray(feed, raw, reason, answered=answered)
-        self._put(_Waiting(verdict, deliver, token, time.perf_counter()))
+    def stray(self, feed: Feed, raw: bytes, deliver: Deliver, token: Any, *, reason: str, answered: bool) -> Waiting:
+        """Judge bytes outside any block, for ``take``: they are kept in quarantine.
 
-    def _put(self, waiting: _Waiting) -> None:
-        if self._thread is None:
-            waiting.deliver([(waiting.token, CLOSED)])
+        ``answered``: their sender waits for an answer (AR).
+        """
+        verdict = self._judge.stray(feed, raw, reason, answered=answered)
+        return Waiting(verdict, deliver, token, time.perf_counter())
+
+    def take(self, some: Sequence[Waiting]) -> None:
+        """Take messages that were judged. Whoever has several hands them over together: the writer is woken once."""
+        if not some:
             return
+        if self._thread is None:
+            _hand_out([(waiting, CLOSED) for waiting in some])
+            return
+        self._weigh(some, 1)
+        self._queue.put(some)
+
+    def _weigh(self, some: Sequence[Waiting], sign: int) -> None:
         with self._lock:
-            self._bytes += len(waiting.verdict.incoming.raw)
-        self._queue.put(waiting)
+            self._count_waiting += sign * len(some)
+            self._bytes += sign * sum([len(waiting.verdict.incoming.raw) for waiting in some])
 
     def _run(self) -> None:
         while batch := self._next_batch():
             answers = self._commit(batch)
-            with self._lock:
-                self._bytes -= sum(len(waiting.verdict.incoming.raw) for waiting in batch)
+            self._weigh(batch, -1)
             self._count(batch, answers)
             _hand_out([(waiting, answer) for waiting, answer in zip(batch, answers, strict=True) if answer])
 
-    def _next_batch(self) -> list[_Waiting]:
-        """Wait for one message and take whatever else is there; empty at the end."""
-        batch: list[_Waiting] = []
-        size = 0
-        first = self._queue.get()
-        while first is not None:
-            batch.append(first)
-            size += len(first.verdict.incoming.raw)
-            if len(batch) >= _BATCH_MESSAGES or size >= _BATCH_BYTES:
-                break
+    def _next_batch(self) -> list[Waiting]:
+        """Wait for messages and take whatever else is there; empty at the end."""
+        batch: list[Waiting] = []
+        some = self._queue.get()
+        while some:
+            batch += some
+            if len(batch) >= _BATCH_MESSAGES or self._bytes >= _BATCH_BYTES:
+                return batch
             try:
-                first = self._queue.get_nowait()
+                some = self._queue.get_nowait()
             except Empty:
-                break
-        if first is None and batch:
-            self._queue.put(None)
+                return batch
+        if batch:
+            self._queue.put(())
         return batch
 
     def _close_rest(self) -> None:
         while True:
             try:
-                waiting = self._queue.get_nowait()
+                some = self._queue.get_nowait()
             except Empty:
                 return
-            if waiting is not None:
-                waiting.deliver([(waiting.token, CLOSED)])
+            _hand_out([(waiting, CLOSED) for waiting in some])
 
-    def _commit(self, batch: Sequence[_Waiting]) -> list[Answer | None]:
+    def _commit(self, batch: Sequence[Waiting]) -> list[Answer | None]:
         """Store a batch and return its answers; None where the translation decides."""
         try:
             stored = self._store.receive([waiting.verdict.incoming for waiting in batch])
@@ -217,7 +230,7 @@ class Intake:
         acknowledgment, code = self._judge.unstored(verdict)
         return Answer(_some(acknowledgment), code, reason="the store could not commit")
 
-    def _answer(self, waiting: _Waiting, stored: Stored) -> Answer | None:
+    def _answer(self, waiting: Waiting, stored: Stored) -> Answer | None:
         """Return what to answer a stored message; None when nothing may be answered before it is translated."""
         verdict = waiting.verdict
         if stored.intake is Came.REPEAT:
@@ -242,7 +255,7 @@ class Intake:
         log.info("message refused", message=stored.id, feed=verdict.feed.id, code=code, reason=reason)
         return Answer(_some(stored.acknowledgment), code, stored.id, reason)
 
-    def _translated(self, waiting: _Waiting, stored: Stored, message: Message | None) -> None:
+    def _translated(self, waiting: Waiting, stored: Stored, message: Message | None) -> None:
         """Give the application acknowledgment once it is known what became of the message."""
         verdict = waiting.verdict
         reason, error = _failure(message)
@@ -251,7 +264,7 @@ class Intake:
         self._count([waiting], [answer])
         _hand_out([(waiting, answer)])
 
-    def _count(self, batch: Sequence[_Waiting], answers: Sequence[Answer | None]) -> None:
+    def _count(self, batch: Sequence[Waiting], answers: Sequence[Answer | None]) -> None:
         now = time.perf_counter()
         codes: Counter[tuple[str, str]] = Counter()
         for waiting, answer in zip(batch, answers, strict=True):
@@ -302,7 +315,7 @@ def _answer(future: Future[Answer], answer: Answer) -> None:
         future.set_result(answer)
 
 
-def _hand_out(answers: Sequence[tuple[_Waiting, Answer]]) -> None:
+def _hand_out(answers: Sequence[tuple[Waiting, Answer]]) -> None:
     """Call each ``deliver`` once with all its answers."""
     by_caller: dict[Deliver, list[tuple[Any, Answer]]] = {}
     for waiting, answer in answers:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from isal import isal_zlib as zlib  # the same format, several times as fast
 
 from gateway.errors import KeysMissing, StoreError
+from gateway.model.identity import mac
 from gateway.model.keys import Keys
 
 _NONCE: Final = 12
@@ -111,7 +112,7 @@ class Cipher:
 
     def hash_bytes(self, kind: str, value: bytes) -> bytes:
         """Return the keyed hash (32 bytes) of bytes."""
-        return hmac.digest(self._index, kind.encode() + b"\x1f" + value, "sha256")
+        return mac(self._index, kind.encode() + b"\x1f" + value)
 
 
 def pack(value: bytes) -> bytes:

@@ -26,6 +26,8 @@ ANCHOR: Final = "audit-anchor.json"
 """The file in the data folder that names the newest seal this machine has made."""
 
 _PAUSE_SECONDS: Final = 0.2
+_LAST_SECONDS: Final = 2.0
+"""How long a process that is to end goes on sealing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +87,14 @@ class Sealer:
     _horizon: Horizon | None = None
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Seal every ``interval`` until ``stop()``. Raises ``StoreError``; it may be run again."""
+        """Seal every ``interval`` until ``stop()``, and once more then. Raises ``StoreError``; it may be run again."""
         due = 0.0
         while not stop():
             if time.monotonic() >= due and self.step(stop) is not None:
                 due = time.monotonic() + self.settings.interval.total_seconds()
             time.sleep(_PAUSE_SECONDS)
+        ends = time.monotonic() + _LAST_SECONDS
+        self.step(lambda: time.monotonic() > ends)
         with self.store.begin() as tx:
             tx.leases.give_back(LEASE, self.owner)
 

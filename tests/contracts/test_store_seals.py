@@ -14,7 +14,7 @@ from gateway.services.seal import ANCHOR, Sealer, SealSettings, read_anchor
 from gateway.services.verify import verify
 from gateway.store import create_store
 from tests.contracts.stores import KEYS, MINUTE, NOW, SECOND, VIEW, attempt, incoming, uid
-from tests.contracts.waiting import wait_for
+from tests.contracts.waiting import running, wait_for
 
 LINES = [AuditEvent(NOW, "withheld", "edc", f"delivery/{number}", "consent: 2") for number in range(1, 6)]
 
@@ -211,6 +211,17 @@ def test_an_attempt_interrupted_by_a_crash_is_sealed_as_such(store, sealer):
 
     verdict = verify(store)
     assert (verdict.intact, verdict.rows["attempts"]) == (True, 1)
+
+
+def test_a_process_that_ends_seals_what_is_left_and_lets_another_go_on(store, sealer, clock, tmp_path):
+    store.receive([incoming("M1")])
+    with running(sealer.run):
+        wait_for(lambda: verify(store).seals == 1, 10, "the first seal")
+        store.receive([incoming("M2")])
+    assert verify(store).rows["messages"] == 2
+
+    store.receive([incoming("M3")])
+    assert Sealer(store, clock, "other", tmp_path / "other.json").step() == 1
 
 
 def test_another_key_fits_no_seal(database, sealed):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from gateway.model.delivery import ChangeKind, ManifestEntry
-from gateway.store.types import packed, unpacked
+from gateway.store.types import unpacked
 
 _ENTRY: Final = struct.Struct(">16sIBB")
 _KINDS: Final = (ChangeKind.CREATED, ChangeKind.UPDATED, ChangeKind.RETRACTED)
@@ -48,15 +48,22 @@ _TYPES: Final = (
 """A type's place here is stored: add at the end, never move."""
 
 _CODES: Final = {name: code for code, name in enumerate(_TYPES) if name}
+_UUID_LENGTH: Final = 36
 _KIND_CODES: Final = {kind: code for code, kind in enumerate(_KINDS)}
 
 
 def pack(entries: Iterable[ManifestEntry]) -> bytes:
-    """Return entries as bytes."""
+    """Return entries as bytes. Raises ``ValueError`` for an id that is no UUID."""
+    listed = list(entries)
+    ids = [entry.resource for entry in listed]
+    if any(len(id) != _UUID_LENGTH for id in ids):
+        raise ValueError("an internal id is a UUID")
+    raw = bytes.fromhex("".join(ids).replace("-", ""))
     parts: list[bytes] = []
-    for entry in entries:
+    for place, entry in enumerate(listed):
         code = _CODES.get(entry.type, _NAMED)
-        parts.append(_ENTRY.pack(packed(entry.resource), entry.version, _KIND_CODES[entry.kind], code))
+        id = raw[16 * place : 16 * place + 16]
+        parts.append(_ENTRY.pack(id, entry.version, _KIND_CODES[entry.kind], code))
         if code == _NAMED:
             name = entry.type.encode()
             parts.append(bytes((len(name),)) + name)

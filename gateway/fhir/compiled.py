@@ -140,10 +140,11 @@ def _read(shape: Shape, model: Any) -> None:
     if model.has_resource_base():
         shape.resource = True
         rules["resourceType"] = primitives.code
-    after = [needs(frozenset(needed))] if needed else []
-    after += [at_most_one(frozenset(group)) for group in choices.values()]
-    after += [at_least_one(f"{group}[x]", frozenset(choices[group])) for group in sorted(musts)]
-    shape.after = (*after, *invariants_of(list(model.__mro__)))
+    of_names = [needs(frozenset(needed))] if needed else []
+    of_names += [at_most_one(frozenset(group)) for group in choices.values()]
+    of_names += [at_least_one(f"{group}[x]", frozenset(choices[group])) for group in sorted(musts)]
+    shape.of_names = tuple(of_names)
+    shape.invariants = invariants_of(list(model.__mro__))
     shape.ready = True
     shape.rules.update(rules)
 

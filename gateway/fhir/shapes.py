@@ -8,16 +8,20 @@ from typing import Any
 from gateway.fhir.invariants_more import Invariant
 from gateway.fhir.rules import Broken, Rule, Scope
 
+_MOST_KNOWN = 512
+"""Sets of elements remembered for a type: what a site sends comes in a few dozen, what comes from outside may not."""
+
 
 class Shape:
     """The compiled rules of one type.
 
     Cheap to make: ``read`` fills it when the first value comes, as importing a model costs milliseconds. ``name`` is
-    the model's. ``rules`` are by element, ``shadows`` by ``_element`` (the extensions of a primitive); ``after`` are
-    the tests of the whole: what is required, what excludes what, the invariants.
+    the model's. ``rules`` are by element, ``shadows`` by ``_element`` (the extensions of a primitive); ``of_names`` are
+    the tests of the whole that ask only which elements are there, ``invariants`` the others. Elements that were found
+    together once need no such test again: ``known`` maps them, in their order, to their rules.
     """
 
-    __slots__ = ("after", "name", "read", "ready", "resource", "rules", "shadows")
+    __slots__ = ("invariants", "known", "name", "of_names", "read", "ready", "resource", "rules", "shadows")
 
     def __init__(self, name: str, read: Callable[[Shape], None]) -> None:
         self.name = name
@@ -26,27 +30,56 @@ class Shape:
         self.resource = False
         self.rules: dict[str, Rule] = {}
         self.shadows: dict[str, Rule] = {}
-        self.after: tuple[Invariant, ...] = ()
+        self.of_names: tuple[Invariant, ...] = ()
+        self.invariants: tuple[Invariant, ...] = ()
+        self.known: dict[tuple[str, ...], tuple[Rule, ...]] = {}
+
+    @property
+    def after(self) -> tuple[Invariant, ...]:
+        """The tests of the whole: what is required, what excludes what, the invariants."""
+        return self.of_names + self.invariants
 
     def check(self, value: Any, scope: Scope) -> None:
         """Raise ``Broken`` when ``value`` is not of this shape."""
         if not isinstance(value, dict):
             raise Broken("must be an object")
-        rules = self.rules
+        names = tuple(value)
+        known = self.known.get(names)
+        if known is None:
+            self._check_first(names, value, scope)
+        else:
+            self._check_known(names, known, value, scope)
+        for test in self.invariants:
+            test(value)
+
+    def _check_known(
+        self, names: tuple[str, ...], rules: tuple[Rule, ...], value: dict[str, Any], scope: Scope
+    ) -> None:
+        name = ""
+        try:
+            for name, rule, item in zip(names, rules, value.values(), strict=True):  # noqa: B007 - the path names it
+                rule(item, scope)
+        except Broken as broken:
+            broken.steps.append(name)
+            raise
+        if scope.nulls:
+            self._rest(value, scope)
+
+    def _check_first(self, names: tuple[str, ...], value: dict[str, Any], scope: Scope) -> None:
+        """Check elements not met together before, and which they are."""
         key = ""
         try:
             for key, item in value.items():
-                rule = rules.get(key)
-                if rule is None:
-                    rule = self._rare(key, value)
+                rule = self.rules.get(key) or self._rare(key, value)
                 rule(item, scope)
         except Broken as broken:
             broken.steps.append(str(key))
             raise
-        if len(value) <= 1 or scope.nulls:
-            self._rest(value, scope)
-        for test in self.after:
+        self._rest(value, scope)
+        for test in self.of_names:
             test(value)
+        if len(self.known) < _MOST_KNOWN and self.rules.keys() >= set(names):
+            self.known[names] = tuple([self.rules[name] for name in names])
 
     def element(self, name: str) -> Rule:
         """Return the rule of an element by its name alone. Raises ``Broken`` when there is none."""

@@ -19,7 +19,7 @@ from gateway.model.site import CodeMapEntry, Feed, Site
 from gateway.settings.convert import entry_of, feed_of, recipient_of, site_of
 from gateway.settings.files import CodeRow, GatewayFile, RecipientFile, SiteFile
 from gateway.settings.lines import line_of
-from gateway.settings.plain import plain_alerts, plain_broker, plain_database, plain_feeds, plain_http, plain_recipient
+from gateway.settings.plain import plain_feeds, plain_recipient, plain_servers
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -83,7 +83,7 @@ def load(folder: Path, environment: Mapping[str, str]) -> Settings:
     errors += _check_deadlines(folder, gateway, recipients)
     database_url = environment.get("GATEWAY_DATABASE_URL") or gateway.database_url.get_secret_value()
     broker_url = environment.get("GATEWAY_BROKER_URL", gateway.broker_url.get_secret_value())
-    errors += _plain_servers(folder, gateway, database_url, broker_url)
+    errors += plain_servers(folder / "gateway.toml", gateway, database_url, broker_url)
     return Settings(
         folder=folder,
         gateway=gateway,
@@ -171,7 +171,7 @@ def _sites(folder: Path, data: Path, errors: list[ConfigurationError]) -> tuple[
             continue
         if file.id in sites:
             errors.append(ConfigurationError(str(path), f"id: site {file.id!r} is defined twice", 1))
-        errors += _plain_feeds(path, file)
+        errors += plain_feeds(path, file.feeds)
         codes = read_codes(folder / "codes" / f"{file.id}.csv", errors)
         sites[file.id] = site_of(file, codes)
         for table in file.feeds:
@@ -244,24 +244,6 @@ def _recipient_problems(file: RecipientFile, studies: Mapping[str, StudyFile]) -
     if problem := plain_recipient(file):
         problems.append(problem)
     return problems
-
-
-def _plain_feeds(path: Path, file: SiteFile) -> Iterator[ConfigurationError]:
-    text = path.read_text("utf-8-sig")
-    for place, problem in plain_feeds(file.feeds):
-        yield ConfigurationError(str(path), f"feeds: {problem}", line_of(text, ("feeds", place, "host")))
-
-
-def _plain_servers(
-    folder: Path, gateway: GatewayFile, database_url: str, broker_url: str
-) -> Iterator[ConfigurationError]:
-    """What leaves the machine without TLS: where the gateway answers, its database and its broker."""
-    path = folder / "gateway.toml"
-    text = path.read_text("utf-8-sig")
-    problems = [*plain_http(gateway), *plain_alerts(gateway)]
-    problems += [*plain_database(database_url), *plain_broker(broker_url, gateway)]
-    for setting, problem in problems:
-        yield ConfigurationError(str(path), f"{setting}: {problem}", line_of(text, tuple(setting.split("."))))
 
 
 def _check_references(

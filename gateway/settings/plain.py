@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
+from gateway.errors import ConfigurationError
 from gateway.settings.files import FeedTable, GatewayFile, RecipientFile
+from gateway.settings.lines import line_of
 
 _SAYS_WHY = "say why in plain_reason, if that is meant"
 
@@ -35,14 +38,22 @@ def plain_http(gateway: GatewayFile) -> Iterator[tuple[str, str]]:
             yield f"{table}.host", what
 
 
-def plain_feeds(feeds: Sequence[FeedTable]) -> Iterator[tuple[int, str]]:
-    """Yield which feed, by its place in the file, listens to other machines without TLS."""
+def plain_feeds(path: Path, feeds: Sequence[FeedTable]) -> Iterator[ConfigurationError]:
+    """Yield which feeds of a site's file listen to other machines without TLS."""
+    text = path.read_text("utf-8-sig")
     for place, feed in enumerate(feeds):
         if feed.kind == "mllp" and not (is_here(feed.host) or feed.tls or feed.plain_reason):
-            yield (
-                place,
-                f"feed {feed.id!r} on {feed.host} is reached from other machines: add [feeds.tls], or {_SAYS_WHY}",
-            )
+            what = f"feed {feed.id!r} on {feed.host} is reached from other machines: add [feeds.tls], or {_SAYS_WHY}"
+            yield ConfigurationError(str(path), f"feeds: {what}", line_of(text, ("feeds", place, "host")))
+
+
+def plain_servers(path: Path, gateway: GatewayFile, database_url: str, broker_url: str) -> Iterator[ConfigurationError]:
+    """Yield what else leaves the machine without TLS, as ``gateway.toml`` and the environment say."""
+    text = path.read_text("utf-8-sig")
+    problems = [*plain_http(gateway), *plain_alerts(gateway)]
+    problems += [*plain_database(database_url), *plain_broker(broker_url, gateway)]
+    for setting, problem in problems:
+        yield ConfigurationError(str(path), f"{setting}: {problem}", line_of(text, tuple(setting.split("."))))
 
 
 def plain_recipient(file: RecipientFile) -> str:
@@ -60,9 +71,11 @@ def plain_recipient(file: RecipientFile) -> str:
 def plain_database(url: str) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with a database URL. The URL is not in it: it may hold a password."""
     address = _split(url)
-    if address is None or not address.scheme.startswith("postgres") or is_here(address.hostname):
+    if address is None or not address.scheme.startswith("postgres"):
         return
-    if "sslmode" not in parse_qs(address.query):
+    asked = parse_qs(address.query)
+    elsewhere = [host for host in (address.hostname, *asked.get("host", ())) if not is_here(host)]
+    if elsewhere and "sslmode" not in asked:
         what = "the database is on another machine: add ?sslmode=verify-full, or sslmode=disable if that is meant"
         yield "database_url", what
 

@@ -74,6 +74,7 @@ def test_a_password_in_an_address_is_refused_and_not_shown(folder):
         ({"GATEWAY_DATABASE_URL": "postgresql+psycopg://gateway:Sesame1@db/db"}, "database_url: the database is on"),
         ({"GATEWAY_DATABASE_URL": "postgresql+psycopg://gateway:Sesame1@db/db?sslmode=require"}, ""),
         ({"GATEWAY_DATABASE_URL": "postgresql+psycopg:///db?host=/run/postgresql"}, ""),
+        ({"GATEWAY_DATABASE_URL": "postgresql://gateway:Sesame1@/db?host=db.example"}, "database_url: the database is"),
         ({"GATEWAY_BROKER_URL": "amqp://gateway:Sesame1@broker"}, "broker_url: the broker is on another machine"),
         ({"GATEWAY_BROKER_URL": "amqps://gateway:Sesame1@broker"}, ""),
         ({"GATEWAY_BROKER_URL": "amqp://broker", "GATEWAY_BROKER_PLAIN_REASON": "one rack"}, ""),

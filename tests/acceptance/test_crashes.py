@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from fixtures.story import decides
+from gateway.services.reconcile import Unit, reconcile
 from tests.contracts.waiting import wait_for
 from tests.deployment import ROLES
 from tests.ends import differences
@@ -96,6 +97,9 @@ def assert_same_end(deployment, embedded):
     assert differences(end, embedded) == []
     with deployment.store.begin(write=False) as tx:
         assert [line.name for line in tx.recipient_queues() if line.dead] == []
+    amqp = frozenset(id for id, recipient in deployment.settings.recipients.items() if recipient.kind == "amqp")
+    found = reconcile(deployment.store, Unit({}, amqp))
+    assert (found.lost, found.doubled) == ([], [])
 
 
 def unread(deployment):

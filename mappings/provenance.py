@@ -32,7 +32,8 @@ def provenance(raw: bytes, context: Context) -> None:
     drafts = list(context.drafts.values())
     owners = dict.fromkeys(survivors.get(draft.patient, draft.patient) for draft in drafts if draft.patient)
     for owner in owners or {"": None} if drafts else {}:
-        targets = [draft for draft in drafts if survivors.get(draft.patient, draft.patient) in {owner, ""}]
+        whose = {owner, ""}
+        targets = [draft for draft in drafts if survivors.get(draft.patient, draft.patient) in whose]
         _one(owner, targets, digest, context)
 
 

@@ -1,5 +1,7 @@
+import gc
 import hashlib
 import pickle
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -189,3 +191,21 @@ def test_a_finding_names_the_place_and_no_value():
     assert translate("PID|1||0042^^^LAKE^MR||Rossi^Ada||14/03/19").findings == (
         Finding("PID-7", "not a date of HL7 v2: left out"),
     )
+
+
+def test_a_site_s_cache_does_not_grow_with_what_a_sender_makes_up(monkeypatch):
+    monkeypatch.setattr("mappings.translator.CACHE_BYTES", 20_000)
+    translator = SiteTranslator({SITE.id: SITE}, {"ehr": Feed(id="ehr", site=SITE.id)}, b"k" * 32)
+
+    def memory_after(count: int) -> int:
+        for number in range(count):
+            codes = "|".join((f"OBX|1|NM|{number}-{'X' * 2000}^Made up^L", "", "1", "mg", "1-2", "", "", "", "F"))
+            made = translator.translate(text(PID, "OBR|1||L1|CBC", codes, kind="ORU^R01").encode(), "ehr", RECEIVED)
+            assert made.failure is None
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    first = memory_after(60)
+    assert memory_after(300) < first + 500_000
+    tracemalloc.stop()

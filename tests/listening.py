@@ -135,7 +135,7 @@ def listening(store, *feeds, handshake_seconds=10.0, **options):
         intake.stop()
 
 
-def settle(store, state, *, place="", reason="", count=1):
+def settle(store, state, *, place="", reason="", code="", count=1):
     """Settle the next stored messages, as the translating role would, once they are there; return their ids."""
     until = time.monotonic() + 10
     while time.monotonic() < until:
@@ -143,7 +143,7 @@ def settle(store, state, *, place="", reason="", count=1):
             found = transaction.messages.find(MessageFilter(state=MessageState.STORED))
             if len(found) >= count:
                 for one in found:
-                    transaction.messages.settle([Became(one.id, state, place=place, reason=reason)], clock())
+                    transaction.messages.settle([Became(one.id, state, place=place, reason=reason, code=code)], clock())
                 return [one.id for one in found]
         time.sleep(0.01)
     raise AssertionError("nothing was stored")

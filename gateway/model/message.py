@@ -85,13 +85,18 @@ class Message:
     reason: str = ""
     place: str = ""
     settled_at: datetime | None = None
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Became:
-    """What became of a stored message: its new state, and for a person the place and the reason."""
+    """What became of a stored message: its new state, and for a person the place and the reason.
+
+    ``code`` is of HL7 table 0357 when it failed.
+    """
 
     message: int
     state: MessageState
     place: str = ""
     reason: str = ""
+    code: str = ""

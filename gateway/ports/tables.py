@@ -49,6 +49,9 @@ class Messages(Protocol):
     def restore(self, messages: Iterable[int]) -> int:
         """Put messages back to ``stored`` so that they are translated again; return how many."""
 
+    def answer(self, message: int, acknowledgment: bytes) -> None:
+        """Keep what the sender really got, where that is not what the message was stored with."""
+
     def with_gap(self, gap: int) -> list[int]:
         """Return the ids of the messages that showed a gap."""
 

@@ -260,9 +260,21 @@ class Intake:
         verdict = waiting.verdict
         reason, error = _failure(message)
         acknowledgment, code = self._judge.settle(verdict, error)
+        if acknowledgment and (error or stored.intake is Came.REPEAT):
+            self._keep(verdict, stored, acknowledgment)
         answer = Answer(_some(acknowledgment), code, stored.id, reason, accepted=error is None)
         self._count([waiting], [answer])
         _hand_out([(waiting, answer)])
+
+    def _keep(self, verdict: Verdict, stored: Stored, acknowledgment: bytes) -> None:
+        """Keep an answer that is another than the message was stored with, unless an accept acknowledgment has left."""
+        if not verdict.mode.original and verdict.incoming.acknowledgment:
+            return
+        try:
+            with self._store.begin() as transaction:
+                transaction.messages.answer(stored.id, acknowledgment)
+        except StoreError as error:
+            log.warning("the answer could not be kept", message=stored.id, error=type(error).__name__)
 
     def _count(self, batch: Sequence[Waiting], answers: Sequence[Answer | None]) -> None:
         now = time.perf_counter()
@@ -287,7 +299,7 @@ def _failure(message: Message | None) -> tuple[str, MessageError | None]:
         return "not translated in time", MessageError("not translated in time", code="207")
     if message.state in (MessageState.TRANSLATED, MessageState.UNHANDLED):
         return "", None
-    return message.reason, MessageError(message.reason, place_of(message.place), "207")
+    return message.reason, MessageError(message.reason, place_of(message.place), message.code or "207")
 
 
 class _Pending:

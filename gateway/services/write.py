@@ -144,7 +144,7 @@ def _note(tx: Transaction, results: Sequence[Became], now: datetime) -> None:
 def _became(batch: Batch, message: Message, translation: Translation) -> Became:
     failure = translation.failure or batch.failures.get(message.id)
     if failure:
-        return Became(message.id, MessageState.FAILED, failure.place, failure.what)
+        return Became(message.id, MessageState.FAILED, failure.place, failure.what, failure.code)
     if not translation.handled:
         return Became(message.id, MessageState.UNHANDLED, "MSH-9", "this event is not translated")
     findings = "; ".join(f"{finding.place}: {finding.what}" for finding in translation.findings)

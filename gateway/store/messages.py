@@ -32,6 +32,7 @@ _BECAME = update(messages).values(
     settled_at=bindparam("settled_at_"),
     place=bindparam("place_"),
     reason=bindparam("reason_"),
+    code=bindparam("code_"),
 )
 _SETTLE = _BECAME.where(_M.id == bindparam("id_"))
 _SETTLE_ALIKE = _BECAME.where(_M.id.in_(bindparam("ids", expanding=True)))
@@ -74,12 +75,12 @@ class SqlMessages:
 
     def settle(self, results: Sequence[Became], at: datetime) -> None:
         """Record what became of messages: one statement for those that became alike, one for the others."""
-        alike: dict[tuple[str, str, str], list[int]] = {}
+        alike: dict[tuple[str, str, str, str], list[int]] = {}
         for one in sorted(results, key=lambda one: one.message):
-            alike.setdefault((one.state.value, one.place, one.reason), []).append(one.message)
+            alike.setdefault((one.state.value, one.place, one.reason, one.code), []).append(one.message)
         single = []
-        for (state, place, reason), ids in alike.items():
-            values = {"state_": state, "settled_at_": at, "place_": place, "reason_": reason}
+        for (state, place, reason, code), ids in alike.items():
+            values = {"state_": state, "settled_at_": at, "place_": place, "reason_": reason, "code_": code}
             if len(ids) == 1:
                 single.append(values | {"id_": ids[0]})
             for some in chunks(ids) if len(ids) > 1 else ():
@@ -92,9 +93,17 @@ class SqlMessages:
         count = 0
         for some in chunks(sorted(set(messages))):
             back = update(_M.id.table).where(_M.id.in_(some), _M.state != MessageState.STORED.value)
-            values = {"state": MessageState.STORED.value, "settled_at": None, "place": "", "reason": ""}
+            values = {"state": MessageState.STORED.value, "settled_at": None, "place": "", "reason": "", "code": ""}
             count += self._connection.execute(back.values(values)).rowcount
         return count
+
+    def answer(self, message: int, acknowledgment: bytes) -> None:
+        """Keep what the sender really got, where that is not what the message was stored with."""
+        query = select(_M.digest, _M.received_at).where(_M.id == message)
+        for digest, received_at in self._connection.execute(query).all():
+            place = row_place(message, digest, received_at, "acknowledgment")
+            values = {"acknowledgment": self._unit.cipher.seal(acknowledgment, place)}
+            self._connection.execute(update(_M.id.table).where(_M.id == message).values(values))
 
     def with_gap(self, gap: int) -> list[int]:
         """Return the ids of the messages that showed a gap."""
@@ -168,6 +177,7 @@ def _message(row: Any, raw: bytes = b"", acknowledgment: bytes = b"") -> Message
         reason=row.reason,
         place=row.place,
         settled_at=row.settled_at,
+        code=row.code,
     )
 
 

@@ -79,6 +79,7 @@ messages = Table(
     Column("acknowledgment", LargeBinary, nullable=False),
     Column("reason", Line, nullable=False, server_default=""),
     Column("place", Line, nullable=False, server_default=""),
+    Column("code", Text, nullable=False, server_default=""),
     Column("settled_at", Moment),
     Index("messages_seen", "control_id", "feed", "positive", "digest"),
     _partial("messages_waiting", "lane", "id", where=IS_STORED),

@@ -16,6 +16,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Add what is new; move the versions written before into pages."""
+    op.add_column("messages", sa.Column("code", sa.Text(), server_default="", nullable=False))
     op.add_column("attempts", sa.Column("grounds", Line(), server_default="", nullable=False))
     _seals()
     _leases()

@@ -199,16 +199,17 @@ def test_a_feed_can_wait_for_the_translation(store, intake, ask):
 
 def test_a_translation_that_fails_is_answered_ae_with_its_place_and_a_resend_is_translated_anew(store, intake):
     future = intake.receive(TRANSLATED, message("7"))
-    settle(store, MessageState.FAILED, place="OBX[2]-5", reason="not a number")
+    settle(store, MessageState.FAILED, place="OBX[2]-5", reason="not a number", code="102")
     answer = future.result(10)
     assert codes(answer.acknowledgments) == ["AE"]
-    assert b"ERR||OBX^2^5^1|207^" in answer.acknowledgments[0]
+    assert b"ERR||OBX^2^5^1|102^" in answer.acknowledgments[0]
     assert b"not a number" in answer.acknowledgments[0]
+    assert [row.acknowledgment for row in rows(store)] == list(answer.acknowledgments)
 
     again = intake.receive(TRANSLATED, message("7"))
     settle(store, MessageState.TRANSLATED)
     assert codes(again.result(10).acknowledgments) == ["AA"]
-    assert len(rows(store)) == 1
+    assert [row.acknowledgment for row in rows(store)] == list(again.result().acknowledgments)
 
 
 def test_a_translation_that_does_not_come_in_time_is_answered_ae(store, intake):

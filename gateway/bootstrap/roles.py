@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from collections.abc import Callable, Collection, Sequence
@@ -98,6 +99,7 @@ class Gateway:
         heartbeat = Heartbeat(self.store, self.owner, sorted(self.roles), utc_now)
         self._parts.append(Loop("heartbeat", heartbeat.run))
         self._parts.append(Closing(heartbeat.end))
+        gc.freeze()  # what was loaded stays: looking through it again and again would delay answers
         log.info("the gateway is running", roles=sorted(self.roles), **self.addresses)
 
     def stop(self) -> None:

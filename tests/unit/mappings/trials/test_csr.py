@@ -6,7 +6,7 @@ from gateway.fhir.codec import decode
 from gateway.model.identity import resource_id
 from gateway.model.names import REASON_ENDED, SUBJECT_NUMBER, TREATMENT_PHASE
 from gateway.model.resource import ResourceVersion
-from gateway.services.merge import clock_of, merge
+from gateway.services.merge import clock_of, first_clocks, merge
 from mappings.tables import user_table
 from mappings.trials.studies import WORKFLOW_STUDY
 from tests.resulting import LAB, OBR
@@ -241,9 +241,16 @@ def story(*messages):
     for number, (sent, event, fields) in enumerate(messages, start=1):
         made = crm(event, csr(**fields))
         for statement in (stated(made, "ResearchSubject")[0], *stated(made, "Consent")[:1]):
-            merged = merge(heads.get(statement.type), statement, clock_of(statement, sent, number))
+            head, clock = heads.get(statement.type), clock_of(statement, sent, number)
+            merged = merge(head, statement, clock) if head else None
             heads[statement.type] = ResourceVersion(
-                statement.type, statement.id, number, merged.body, number, RECEIVED, clocks=merged.clocks
+                statement.type,
+                statement.id,
+                number,
+                merged.body if merged else statement.body,
+                number,
+                RECEIVED,
+                clocks=merged.clocks if merged else first_clocks(statement, clock),
             )
     return decode(heads["ResearchSubject"].body), decode(heads["Consent"].body)
 

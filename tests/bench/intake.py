@@ -7,6 +7,7 @@ acknowledgment, and every message has its own control id and content.
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import resource
@@ -44,7 +45,9 @@ TARGETS = {
 
 def listen(url, connection):
     """Run a listener until told to stop; send its port first and its peak memory (MiB) last."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR), cache_logger_on_first_use=True
+    )
     keys = Keys(*(secrets.token_bytes(32) for _ in range(4)), {"a": secrets.token_bytes(32)}, "a")
     store = create_store(url, keys)
     store.upgrade()
@@ -53,6 +56,7 @@ def listen(url, connection):
     listener = MllpListener([Feed("lis", "north", port=0)], intake, metrics)
     intake.start()
     listener.start()
+    gc.freeze()  # as the gateway does
     connection.send(listener.ports["lis"])
     connection.recv()
     listener.stop()

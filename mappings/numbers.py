@@ -136,8 +136,7 @@ def plain(value: Decimal) -> Decimal:
     >>> plain(Decimal("1.4E+3")), plain(Decimal("1.50"))
     (Decimal('1400'), Decimal('1.50'))
     """
-    exponent = value.as_tuple().exponent
-    return value.quantize(Decimal(1)) if isinstance(exponent, int) and exponent > 0 else value
+    return Decimal(f"{value:f}")  # whatever the precision of the context
 
 
 def split_comparator(text: str) -> tuple[str, str]:

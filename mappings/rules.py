@@ -201,7 +201,7 @@ def _compile_rule(row: Rule) -> Step:
             if context.tracing:
                 context.number = first
                 _trace(context, draft, target)
-        elif any(segment.raw(number) == _NULL for number in numbers):
+        elif _NULL in segment.line and any(segment.raw(number) == _NULL for number in numbers):
             draft.removes.update(removes)
 
     return step

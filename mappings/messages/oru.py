@@ -207,7 +207,8 @@ def _converted(obx: Segment, draft: Draft, order: Order, context: Context) -> st
 
 def _day_of(obx: Segment, order: Order) -> date:
     """Return the day of OBX-14 as sent, for the code map; the order's where it is empty or none of HL7's dates."""
-    raw = obx.raw(14)
+    fields = obx.fields()
+    raw = fields[14] if len(fields) > 14 else ""
     day = order.days.get(raw)
     if day is None:
         sent = obx.value(14)

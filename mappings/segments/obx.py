@@ -252,7 +252,7 @@ def identity(obx: Segment, context: Context) -> tuple[str, ...]:
     OBX-21, else the sender's OBX-3, its coding system, OBX-4 and the ordinal among equals of the message; never OBX-1,
     the value, or a mapped code.
     """
-    if obx.raw(21) and (value := obx.value(21)):
+    if len(obx.fields()) > 21 and (value := obx.value(21)):
         context.at(obx, 21)
         return ("OBX-21", ei_system(obx.field(21), context, unnamed="FILL"), value)
     order = order_of(context)

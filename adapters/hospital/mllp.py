@@ -182,7 +182,7 @@ class MllpListener:
             self.stop(drain=0)
             raise
 
-    def stop(self, drain: float = 10.0) -> None:
+    def stop(self, drain: float = 3.0) -> None:
         """Accept no more, answer what has been received, close; after ``drain`` seconds close whatever is left."""
         if not self._thread.is_alive():
             return

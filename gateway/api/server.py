@@ -28,7 +28,7 @@ class HttpServer:
             log_config=None,
             access_log=False,
             lifespan="off",
-            timeout_graceful_shutdown=5,
+            timeout_graceful_shutdown=3,
             ssl_context_factory=(lambda *_: context) if context else None,
         )
         self._server = uvicorn.Server(config)

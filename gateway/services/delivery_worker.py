@@ -33,6 +33,9 @@ LINGER_SECONDS: Final = 0.005
 POLL_SECONDS: Final = 0.2
 """How often ``stop()`` is looked at."""
 
+GRACE_SECONDS: Final = 4.0
+"""How long attempts may go on once the worker is to end; of what takes longer nobody knows then what came of it."""
+
 
 class _Ticket:
     """A wake-up and how many of its deliveries are open."""
@@ -56,7 +59,10 @@ class _Ticket:
 class DeliveryWorker:
     """Makes the attempts of one recipient, ``threads`` of them at the same moment at most."""
 
-    def __init__(self, recipient: str, deliver: Deliver, broker: Broker, threads: int = 16) -> None:
+    def __init__(
+        self, recipient: str, deliver: Deliver, broker: Broker, threads: int = 16, grace: float = GRACE_SECONDS
+    ) -> None:
+        self._grace = grace
         self._recipient = recipient
         self._queue = f"deliver.{recipient}"
         self._deliver = deliver
@@ -65,20 +71,27 @@ class DeliveryWorker:
         self._changed = threading.Condition()
         self._waiting: deque[tuple[int, _Ticket]] = deque()
         self._tickets: dict[int, list[_Ticket]] = {}
-        self._sending = 0
+        self._under_way: dict[int, Begun] = {}
         self._ended: list[Ended] = []
         self._ended_at = 0.0
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Work until ``stop()``; what is under way is finished first. Raises what ends the hearing of wake-ups."""
+        """Work until ``stop()``; what is under way is finished first. Raises what ends the hearing of wake-ups.
+
+        What has not ended ``grace`` seconds later is settled as unknown: it is repeated under the same delivery id.
+        """
         name = f"deliver-{self._recipient}"
-        with self._hearing(name) as heard, ThreadPoolExecutor(self._threads, thread_name_prefix=name) as senders:
-            while not (stop() or heard()) or self._sending or self._ended:
+        stopped_at: float | None = None
+        with self._hearing(name) as heard, _senders(self._threads, name) as senders:
+            while not (stop() or heard()) or self._under_way or self._ended:
                 self._settle(self._take_ended())
-                stopping = stop()
-                if not stopping:
+                if not stop():
                     self._begin(self._take_waiting(), senders)
-                self._pause(stopping)
+                else:
+                    stopped_at = stopped_at or time.monotonic()
+                    if time.monotonic() - stopped_at >= self._grace:
+                        self._leave_under_way()
+                self._pause(stopped_at is not None)
 
     @contextmanager
     def _hearing(self, name: str) -> Iterator[Callable[[], bool]]:
@@ -118,12 +131,12 @@ class DeliveryWorker:
 
     def _room(self) -> int:
         """How many attempts may be begun: as many again as are under way, so that no sender waits."""
-        return 2 * self._threads - self._sending - len(self._ended)
+        return 2 * self._threads - len(self._under_way) - len(self._ended)
 
     def _is_time_to_settle(self) -> bool:
         if not self._ended:
             return False
-        together = not self._sending or len(self._ended) >= self._threads
+        together = not self._under_way or len(self._ended) >= self._threads
         return together or time.monotonic() >= self._ended_at + LINGER_SECONDS
 
     def _pause(self, stopping: bool) -> None:
@@ -164,7 +177,7 @@ class DeliveryWorker:
                 ticket.settle()
         self._wake_again(stands)
         with self._changed:
-            self._sending += len(begun)
+            self._under_way |= {one.delivery.id: one for one in begun}
         groups = [begun] if self._deliver.sends_together(self._recipient) else [[one] for one in begun]
         for group in groups:
             if group:
@@ -178,9 +191,14 @@ class DeliveryWorker:
             with self._changed:
                 if not self._ended:
                     self._ended_at = time.monotonic()
-                self._ended += ended
-                self._sending -= len(begun)
+                self._ended += [each for each in ended if self._under_way.pop(each.id, None)]
                 self._changed.notify()
+
+    def _leave_under_way(self) -> None:
+        """Wait for nothing that is under way: what comes of it is not heard any more."""
+        with self._changed:
+            left, self._under_way = self._under_way, {}
+            self._ended += [Ended(one, Unknown("interrupted")) for one in left.values()]
 
     def _settle(self, ended: Sequence[Ended]) -> None:
         if not ended:
@@ -204,6 +222,16 @@ class DeliveryWorker:
                 self._broker.wake(self._queue, bodies_of(owing))
         except BrokerError as error:
             log.info("deliveries wait for their next wake-up", recipient=self._recipient, reason=type(error).__name__)
+
+
+@contextmanager
+def _senders(threads: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """Threads to send on, left alone at the end: one may wait for a name server or a connection for long."""
+    senders = ThreadPoolExecutor(threads, thread_name_prefix=name)
+    try:
+        yield senders
+    finally:
+        senders.shutdown(wait=False, cancel_futures=True)
 
 
 def _words(error: Exception) -> str:

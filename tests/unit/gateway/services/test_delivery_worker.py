@@ -192,6 +192,27 @@ def test_a_worker_that_is_to_end_finishes_the_attempts_at_hand_and_no_more(store
     assert not drained(broker)
 
 
+def test_an_attempt_that_hangs_does_not_hold_a_worker_that_is_to_end(store, clock, broker):
+    hanging, *others = ids = plan_many(store, clock, 4)
+    far_end = Blocking(slow=hanging)
+    broker.wake("deliver.edc", [" ".join(map(str, ids))])
+    with running(DeliveryWorker("edc", deliver_to(store, clock, far_end), broker, grace=0.2).run):
+        wait_for(lambda: paid(store, others))
+
+    left = cursor(store, hanging)
+    assert (left.state, left.attempts, left.detail) == (DeliveryState.DUE, 1, "interrupted")
+    assert drained(broker)
+    far_end.go_on.set()
+    wait_for(lambda: hanging in [one.delivery for one in far_end.packages], what="the late end of the attempt")
+    assert cursor(store, hanging) == left
+    assert deliver_to(store, clock, ScriptedRecipient()).begin("edc", [hanging]) == ([], [])
+
+    clock.advance(minutes=1)
+    repeat = ScriptedRecipient()
+    deliver_to(store, clock, repeat)(hanging)
+    assert [(one.delivery_id, one.repeat) for one in repeat.packages] == [(f"{hanging}-1", True)]
+
+
 def test_failures_of_attempts_made_side_by_side_open_the_circuit_as_one_after_another_would(store, clock, broker):
     far_end = Blocking()
     far_end.outcomes = (Deferred("could not connect"),)

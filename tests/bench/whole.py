@@ -1,6 +1,6 @@
 """MLLP to delivered HTTP: messages of 20 observations for enrolled patients, every step durable, all roles running.
 
-``python -m tests.bench whole``; BENCH_WHOLE, BENCH_MESSAGES and BENCH_RUNS make it shorter. The gateway runs as
+``python -m tests.bench whole``; BENCH_WHOLE, _MESSAGES, _RUNS and _CATCH_UP make it shorter. The gateway runs as
 ``gateway serve`` does: one process on SQLite; a process per role on PostgreSQL and RabbitMQ, which are started for
 this run. Sender and far end have processes of their own, on the same cores.
 """
@@ -30,6 +30,7 @@ from tests.servers.postgres import PostgresServer
 PATIENTS = 500
 MESSAGES = int(os.environ.get("BENCH_MESSAGES", "6000"))
 RUNS = int(os.environ.get("BENCH_RUNS", "5"))
+CATCH_UP = int(os.environ.get("BENCH_CATCH_UP", "100000"))
 CONNECTIONS = 8
 OFFERED = 300
 OFFERED_SECONDS = 20
@@ -108,6 +109,23 @@ def offered(name, unit):
     unit.settle()
 
 
+def catch_up(name, unit, target):
+    """Store messages while nothing translates or delivers, then start both and see the outage end."""
+    for process in ("translate", "deliver"):
+        unit.stop(process)
+    first = RUNS * MESSAGES + OFFERED * OFFERED_SECONDS
+    for start in range(0, CATCH_UP, 10_000):
+        numbers = range(first + start, first + min(start + 10_000, CATCH_UP))
+        messages = [message(number, PATIENTS, "SANCELSO") for number in numbers]
+        accepted(send(messages, Target("127.0.0.1", unit.port("lis")), connections=CONNECTIONS))
+    began = time.perf_counter()
+    for process in ("translate", "deliver"):
+        unit.start(process)
+    unit.settle()
+    rate = CATCH_UP / (time.perf_counter() - began)
+    report(f"{name}.catch_up", rate, f"messages/s after an outage of {CATCH_UP} messages", target=target)
+
+
 def accepted(done):
     """End the run when not everything was acknowledged positively."""
     if done.answered != done.sent or not set(done.codes) <= {"AA", "CA"}:
@@ -132,14 +150,15 @@ def servers():
     ):
         with Unit(folder, receiver, database_url=database, broker_url=url, layout=DIVIDED) as unit:
             measure("whole.servers", unit, counts, {"rate": 700})
+            catch_up("whole.servers", unit, 700)
         with psycopg.connect(database) as connection:
             size = connection.execute("SELECT pg_database_size(current_database())").fetchone()[0]
-        disk("whole.servers", size)
+        disk("whole.servers", size, RUNS * MESSAGES + OFFERED * OFFERED_SECONDS + CATCH_UP)
 
 
-def disk(name, size):
+def disk(name, size, stored=RUNS * MESSAGES + OFFERED * OFFERED_SECONDS):
     """Report what is kept of a message, everything included."""
-    report(f"{name}.disk", size / 1000 / (RUNS * MESSAGES + OFFERED * OFFERED_SECONDS), "kB/message", target=20)
+    report(f"{name}.disk", size / 1000 / stored, "kB/message", target=20)
 
 
 @contextmanager

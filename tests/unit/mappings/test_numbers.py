@@ -24,6 +24,7 @@ SWEDEN = NumberFormat(decimal_comma=True, thousands=" ")
         (POINT, "1.", "1"),
         (POINT, " 12 ", "12"),
         (POINT, "1.4E3", "1400"),
+        (POINT, "1E+30", "1" + "0" * 30),
         (POINT, "\u22122", "-2"),
         (COMMA, "9,8", "9.8"),
         (COMMA, "9.8", "9.8"),  # HL7's own decimal point is understood wherever it can mean nothing else

@@ -23,7 +23,7 @@ from gateway.model.site import Site
 from gateway.model.translation import Finding, Gap, PatientKey, PatientLink, Statement, Trace
 
 
-class Sealed(Struct, frozen=True):
+class Sealed(Struct, frozen=True, gc=False):
     """The beginning of a body, checked and written: ``text`` is its JSON, a comma behind the last element.
 
     ``names`` are its elements without resourceType and id, ``code`` (``preferred_code``), ``date`` and ``status`` what

@@ -2,7 +2,8 @@
 
 Translating is pure (ARCHITECTURE, decision 4): these objects cross a process boundary, so bodies are encoded JSON.
 ``Statement`` and ``Translation`` are structs: there are twenty-odd to a message, and a struct is made, pickled and
-unpickled several times faster than a dataclass (``msgspec.structs.replace`` makes a changed one).
+unpickled several times faster than a dataclass (``msgspec.structs.replace`` makes a changed one). A statement holds
+texts alone, so that the garbage collector need not look for cycles in it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Literal
 from msgspec import Struct
 
 
-class Statement(Struct, frozen=True):
+class Statement(Struct, frozen=True, gc=False):
     """What a message says of one resource.
 
     ``body`` is the whole resource as this message states it: canonical JSON of ``gateway.fhir.codec.encode``.

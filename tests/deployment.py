@@ -32,11 +32,22 @@ ROLES = ("listen", "translate", "relay", "deliver", "api")
 STOP_SECONDS = 10
 PATIENCE = 60
 
-GATEWAY_TOML = """
+
+@dataclass(frozen=True)
+class Limits:
+    """What some deployments set otherwise. Two attempts fit into a lease of delivering."""
+
+    lease_seconds: float = 20.0
+    deadline_seconds: float = 9.0
+    translate: str = ""
+
+
+_TEMPLATE = """
 name = "A unit of the tests"
 
 [translate]
 lease_seconds = 5.0
+{limits.translate}
 
 [relay]
 interval_seconds = 0.1
@@ -44,7 +55,7 @@ republish_seconds = 2.0
 receipt_seconds = 2.0
 
 [deliver]
-lease_seconds = 20.0
+lease_seconds = {limits.lease_seconds}
 
 [audit]
 seal_seconds = 0.5
@@ -53,6 +64,7 @@ seal_seconds = 0.5
 format = "json"
 level = "debug"
 """
+GATEWAY_TOML = _TEMPLATE.format(limits=Limits())
 
 
 @dataclass
@@ -63,6 +75,7 @@ class Member:
     roles: tuple[str, ...]
     port: int
     log: Path
+    environment: dict[str, str] = field(default_factory=dict)
     running: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -73,17 +86,33 @@ class Member:
 class Deployment:
     """Processes, their configuration folder and their far ends. Use it in a ``with`` block.
 
-    ``processes`` 1: every role in one; 5: one process per role. Without URLs it is embedded: SQLite, and queues that
-    nobody outside can read.
+    ``processes`` 1: every role in one; 5: one process per role; ``layout``: name -> roles. Of several that listen each
+    has ports of its own (``ports_of``). ``own``: name -> what this process finds elsewhere in its environment.
+    ``recipients``: id -> file of further ones. Without URLs it is embedded: SQLite, and queues that nobody outside can
+    read.
     """
 
-    def __init__(self, folder, *, database_url="", broker_url="", processes=1):
+    def __init__(
+        self,
+        folder,
+        *,
+        database_url="",
+        broker_url="",
+        processes=1,
+        layout=None,
+        own=None,
+        recipients=None,
+        limits=None,
+    ):
         self.folder = folder
+        self._limits = limits or Limits()
         self.config = folder / "config"
         self.broker_url = broker_url
         shutil.copytree(ROOT / "fixtures" / "config", self.config, ignore=shutil.ignore_patterns("data"))
+        for id, text in (recipients or {}).items():
+            (self.config / "recipients" / f"{id}.toml").write_text(text)
         self.trial_systems = TrialSystems(self.config)
-        ports = free_ports(16)
+        self._ports = ports = free_ports(40)
         self._write_config(ports)
         self.environment = clean_environment() | {
             "GATEWAY_CONFIG": str(self.config),
@@ -93,21 +122,18 @@ class Deployment:
             "GATEWAY_KEY_FILE": str(write_keys(folder / "keys.json")),
         }
         self.environment |= dict.fromkeys(re.findall(r'^secret_env = "(\w+)"', self._recipients_text(), re.M), SECRET)
-        roles = [ROLES] if processes == 1 else [(role,) for role in ROLES]
-        names = ["gateway"] if processes == 1 else list(ROLES)
+        layout = layout or ({"gateway": ROLES} if processes == 1 else {role: (role,) for role in ROLES})
         self.members = {
-            name: Member(name, wanted, ports.pop(), folder / f"{name}.log")
-            for name, wanted in zip(names, roles, strict=True)
+            name: Member(name, wanted, ports.pop(), folder / f"{name}.log", (own or {}).get(name, {}))
+            for name, wanted in layout.items()
         }
         self._store = None
 
     def __enter__(self):
         try:
+            self._part_listeners()
             self.command("db", "upgrade")
-            for member in self.members.values():
-                self._spawn(member)
-            for member in self.members.values():
-                self._wait_until_ready(member)
+            self.run()
             if self.broker_url:
                 self.trial_systems.read_queues(self.broker_url)
         except BaseException:
@@ -126,6 +152,13 @@ class Deployment:
         self.trial_systems.close()
 
     # --- processes
+
+    def run(self):
+        """Start every process, for the first time or once more, and wait until all are ready."""
+        for member in self.members.values():
+            self._spawn(member)
+        for member in self.members.values():
+            self._wait_until_ready(member)
 
     def kill(self, name):
         """End a process as a crash does; its peers and its far ends live on."""
@@ -162,7 +195,7 @@ class Deployment:
         with member.log.open("ab") as log:
             member.running = subprocess.Popen(
                 [sys.executable, "-m", "gateway", "serve", *words],
-                env=self.environment | own,
+                env=self.environment | own | member.environment,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -236,6 +269,12 @@ class Deployment:
             return self._post(message, feed)
         return next(iter(send([message.raw], Target("127.0.0.1", feed.port), timeout=10).codes), "")
 
+    def ports_of(self, feed):
+        """Return where each process that listens takes a feed."""
+        folders = [one.environment.get("GATEWAY_CONFIG", self.config) for one in self.members.values()
+                   if "listen" in one.roles]  # fmt: skip
+        return [load(Path(folder), self.environment).feeds[feed].port for folder in folders]
+
     def _post(self, message, feed):
         member = next(member for member in self.members.values() if "api" in member.roles)
         headers = {"Content-Type": "application/hl7-v2"}
@@ -287,18 +326,31 @@ class Deployment:
     # --- configuration
 
     def _write_config(self, ports):
-        (self.config / "gateway.toml").write_text(GATEWAY_TOML)
+        (self.config / "gateway.toml").write_text(_TEMPLATE.format(limits=self._limits))
         for path in (self.config / "sites").glob("*.toml"):
-            text = path.read_text()
-            text = re.sub(r"^port = \d+$", lambda _: f"port = {ports.pop()}", text, flags=re.M)
-            path.write_text(text.replace('kind = "folder"', 'kind = "folder"\nlook_seconds = 0.1'))
+            path.write_text(path.read_text().replace('kind = "folder"', 'kind = "folder"\nlook_seconds = 0.1'))
+        give_ports(self.config, ports)
         for id, address in self.trial_systems.addresses.items():
             path = self.config / "recipients" / f"{id}.toml"
-            lines = f'address = "{address}"\ndeadline_seconds = 9.0'  # two attempts within a lease
+            lines = f'address = "{address}"\ndeadline_seconds = {self._limits.deadline_seconds}'
             path.write_text(re.sub(r'^address = ".*"$', lines, path.read_text(), flags=re.M))
+
+    def _part_listeners(self):
+        """Give every process that listens but the first a configuration with ports of its own."""
+        for member in [one for one in self.members.values() if "listen" in one.roles][1:]:
+            config = self.folder / f"config-{member.name}"
+            shutil.copytree(self.config, config)
+            give_ports(config, self._ports)
+            member.environment |= {"GATEWAY_CONFIG": str(config)}
 
     def _recipients_text(self):
         return "\n".join(path.read_text() for path in (self.config / "recipients").glob("*.toml"))
+
+
+def give_ports(config, ports):
+    """Let the feeds of a configuration listen to free ports."""
+    for path in (config / "sites").glob("*.toml"):
+        path.write_text(re.sub(r"^port = \d+$", lambda _: f"port = {ports.pop()}", path.read_text(), flags=re.M))
 
 
 def clean_environment():

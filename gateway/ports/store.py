@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -53,6 +53,12 @@ class Transaction(Protocol):
 
     def recipient_queues(self) -> list[QueueLine]:
         """Return what waits per recipient."""
+
+    def set_back(self, now: datetime, by: timedelta) -> None:
+        """Note that the clock was set back by this: what waits for a moment waits no longer than before.
+
+        Due times, circuits and leases of the time before are taken as far back; what was due by then is due ``now``.
+        """
 
 
 class Store(Protocol):

@@ -33,6 +33,12 @@ MayLeave = Callable[[Transaction, Unreceipted, datetime], bool]
 EXPIRED: Final = "events-expired"
 """The action of the audit line that says how many events were given up without a receipt."""
 
+SET_BACK: Final = "clock-set-back"
+"""The action of the audit line that says that the clock was set back, and by how much."""
+
+NOTICED: Final = timedelta(minutes=1)
+"""A clock that is set back by less than this delays what waits by as much, and nothing is done about it."""
+
 TROUBLE: Final = growing(timedelta(seconds=0.5), timedelta(seconds=30))
 
 
@@ -78,12 +84,14 @@ class Relay:
         self._looked: dict[str, datetime] = {}
         self._nudged = threading.Event()
         self._began = clock()
+        self._latest: datetime | None = None
 
     def step(self, now: datetime) -> int:
         """Do one round and return how many deliveries were woken.
 
         Raises ``StoreError`` or ``BrokerError``; nothing is lost by it.
         """
+        self._follow(now)
         woken = self._wake_due(now)
         if self._is_time("feeds", now, self._settings.look_at_feeds_every):
             self._wake_translation()
@@ -144,6 +152,22 @@ class Relay:
             return False
         self._looked[what] = now
         return True
+
+    def _follow(self, now: datetime) -> None:
+        """Notice that the clock was set back, also while nothing ran: the audit trail tells when it was last right."""
+        if self._latest is None:
+            with self._store.begin(write=False) as tx:
+                self._latest = max([now, *(event.at for event in tx.audit.find(limit=1))])
+        back = self._latest - now
+        if back >= NOTICED:
+            with self._store.begin() as tx:
+                tx.set_back(now, back)
+                tx.audit.write([AuditEvent(now, SET_BACK, "relay", "clock", f"by {back}")])
+            log.warning("the clock was set back; what waits is due as soon as it was before", by=str(back))
+            self._looked.clear()
+            self._began = min(self._began, now)
+            self._latest = now
+        self._latest = max(self._latest, now)
 
     def _wake_due(self, now: datetime) -> int:
         with self._store.begin() as tx:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import make_url, text
@@ -15,7 +15,7 @@ from gateway.errors import StoreError
 from gateway.model.keys import Keys
 from gateway.model.message import Incoming, Stored
 from gateway.ports import Backup, QueueLine
-from gateway.store import backup, migrate, operations
+from gateway.store import backup, clock, migrate, operations
 from gateway.store.accounts import SqlAccounts
 from gateway.store.alerts import SqlAlerts
 from gateway.store.audit import SqlAudit
@@ -63,6 +63,10 @@ class SqlTransaction:
     def recipient_queues(self) -> list[QueueLine]:
         """Return what waits per recipient."""
         return operations.recipient_queues(self._unit)
+
+    def set_back(self, now: datetime, by: timedelta) -> None:
+        """Note that the clock was set back by this: what waits for a moment waits no longer than before."""
+        clock.set_back(self._unit, now, by)
 
 
 class SqlStore:

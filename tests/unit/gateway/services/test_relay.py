@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 import structlog
 
 from gateway.broker.embedded import EmbeddedBroker
 from gateway.errors import BrokerUnavailable
-from gateway.model.delivery import DeliveryState, View
-from gateway.ports import Breaker, Event
+from gateway.model.delivery import Deferred, DeliveryState, View
+from gateway.ports import AuditEvent, Breaker, Event
 from gateway.services.receipts import RecipientOutbox, record_receipts
-from gateway.services.relay import EXPIRED, Relay, RelaySettings
+from gateway.services.relay import EXPIRED, SET_BACK, Relay, RelaySettings
+from gateway.services.settle import settle
 from gateway.services.wake_ups import ids_of
 from gateway.store import create_store
 from tests.contracts.deliveries import HandClock, plan
@@ -41,6 +43,16 @@ def clock():
 def may_leave(tx, event, now):
     """Everything may leave again but what is of message m9."""
     return not event.message_id.startswith("m9.")
+
+
+@pytest.fixture
+def in_rome(monkeypatch):
+    """A machine whose own time is Rome's."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Europe/Rome")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 class Shaky(EmbeddedBroker):
@@ -139,6 +151,72 @@ def test_a_lease_that_ran_out_is_settled_and_woken_again(store, broker, clock, r
     assert relay.step(clock.advance(minutes=2)) == 1
     with store.begin(write=False) as tx:
         assert tx.deliveries.get(id).state is DeliveryState.DUE
+
+
+def test_a_clock_that_is_set_back_delays_nothing_doubles_nothing_and_is_told(store, broker, clock, relay):
+    announced = plan(store, clock(), patient=internal("announced"))
+    relay.step(clock())
+    taken = plan(store, clock(), patient=internal("taken"))
+    new = plan(store, clock(), patient=internal("new"))
+    with store.begin() as tx:
+        tx.deliveries.claim(taken, "worker", clock(), timedelta(minutes=5))
+
+    with structlog.testing.capture_logs() as logs:
+        assert relay.step(clock.advance(hours=-1)) == 1
+        assert relay.step(clock.advance(seconds=1)) == 0
+
+    assert woken(broker) == [str(announced), str(new)]
+    with store.begin(write=False) as tx:
+        assert tx.deliveries.get(taken).state is DeliveryState.SENDING
+        (noted,) = tx.audit.find(action=SET_BACK)
+    assert noted.detail == "by 1:00:00"
+    assert [line["event"] for line in logs].count(
+        "the clock was set back; what waits is due as soon as it was before"
+    ) == 1
+    assert relay.step(clock.advance(seconds=60)) == 2
+    assert relay.step(clock.advance(minutes=4)) == 3
+
+
+def test_a_clock_that_was_set_back_while_nothing_ran_is_noticed_at_the_start(store, broker, clock, relay):
+    plan(store, clock())
+    with store.begin() as tx:
+        tx.audit.write([AuditEvent(clock(), "stopped", "embedded", "process/embedded")])
+    clock.advance(hours=-1)
+
+    assert relay.step(clock()) == 1
+    assert Relay(store, broker, {"edc": EDC}, may_leave, clock, settings=SETTINGS).step(clock()) == 0
+    with store.begin(write=False) as tx:
+        assert len(tx.audit.find(action=SET_BACK)) == 1
+
+
+def test_feeds_and_receipts_are_looked_at_though_the_clock_was_set_back(store, broker, clock, relay):
+    publish(store, broker, clock, 1)
+    broker.take("registry")  # the queue lost it
+    relay.step(clock())
+    store.receive([incoming()])
+    relay.step(clock.advance(hours=-1))
+    assert broker.depths()["translate"] == 1
+
+    relay.step(clock.advance(seconds=61))
+    assert [one.message_id for one in broker.take("registry")] == ["m1.1.1"]
+
+
+@pytest.mark.usefixtures("in_rome")
+@pytest.mark.parametrize(
+    "moment", ["2024-02-29T23:59:59+00:00", "2026-03-29T00:59:59+00:00", "2026-10-25T00:59:59+00:00"]
+)
+def test_what_is_due_across_a_leap_day_or_a_change_of_summer_time_is_due_when_its_wait_is_over(
+    moment, store, clock, relay
+):
+    clock.now = datetime.fromisoformat(moment)
+    id = plan(store, clock())
+    with store.begin() as tx:
+        claimed = tx.deliveries.claim(id, "worker", clock(), timedelta(minutes=5))
+        failed = settle(claimed, Deferred("HTTP 503", timedelta(hours=2)), clock(), EDC.retry, 10)
+        tx.deliveries.save(failed, None, "worker")
+
+    assert relay.step(clock.advance(hours=2, seconds=-1)) == 0
+    assert relay.step(clock.advance(seconds=1)) == 1
 
 
 def test_stored_messages_nudge_the_translators(store, broker, clock, relay):

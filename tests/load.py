@@ -1,4 +1,4 @@
-"""A load whose end is known beforehand: patients on one study, and results of theirs that are corrected again and again.
+"""A load whose end is known beforehand: patients on one study, and their results, corrected again and again.
 
 The value of a result says whose it is and which version: what a far end holds, and in which order it came, can be read
 from the values alone, whatever ids stand beside them.
@@ -54,7 +54,7 @@ def enrolment(patient):
 
 
 def result(patient, order, version):
-    """A version of a result; of odd orders from the hospital's laboratory, of even ones from the research laboratory."""
+    """A version of a result; odd orders are of the hospital's laboratory, even ones of the research laboratory."""
     at = f"{MEASURED_AT + timedelta(minutes=order, seconds=version):%Y%m%d%H%M%S}"
     feed, code, value, unit = "lis", "PLT^Piastrine^L", f"{value_of(patient, order, version)}", "x10e3/uL"
     if order % 2 == 0:
@@ -91,11 +91,7 @@ def _raw(lines):
 
 def values(resources):
     """Return the values of the load's results among resources, in their order."""
-    found = []
-    for resource in resources:
-        if resource and resource["resourceType"] == "Observation" and _code(resource) in CODES:
-            found.append(resource["valueQuantity"]["value"])
-    return found
+    return [resource["valueQuantity"]["value"] for resource in resources if _is_result(resource)]
 
 
 def histories(found):
@@ -107,9 +103,10 @@ def histories(found):
     return dict(versions)
 
 
-def _code(observation):
-    codes = {coding["code"] for coding in observation.get("code", {}).get("coding", [])} & CODES
-    return next(iter(codes), "")
+def _is_result(resource):
+    if not resource or resource["resourceType"] != "Observation":
+        return False
+    return any(coding.get("code") in CODES for coding in resource["code"]["coding"])
 
 
 # --- sending

@@ -88,6 +88,28 @@ class TrialSystems:
         return ids
 
     @property
+    def told(self):
+        """What those that see every version were told, in order: id -> resources."""
+        told = {id: [each.get("resource") for bundle in one.bundles for each in bundle.get("entry", [])]
+                for id, one in self._servers.items() if isinstance(one, WebhookStandIn)}  # fmt: skip
+        for id, reader in self._readers:
+            told.setdefault(id, []).extend(reader.bodies)
+        return told
+
+    @property
+    def repeats(self):
+        """The ids that came again, of each recipient."""
+        ids = {id: list(one.repeats) for id, one in self._servers.items()}
+        for id, reader in self._readers:
+            ids.setdefault(id, []).extend(reader.repeats)
+        return ids
+
+    @property
+    def altered(self):
+        """The ids of deliveries that came again with other content."""
+        return [id for one in self._servers.values() for id in one.altered]
+
+    @property
     def heads(self):
         """The request line and headers of every request they got."""
         return [head for one in self._servers.values() for head in one.heads]

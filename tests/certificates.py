@@ -23,12 +23,12 @@ class Authority:
         self.certificate = str(self._folder / "authority.pem")
         Path(self.certificate).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name, *, password=None):
-        """Return the paths of a certificate for a host or client name and of its key."""
+    def issue(self, name, *, password=None, days=1):
+        """Return the paths of a certificate for a host or client name and of its key; it ends in so many days."""
         key = ec.generate_private_key(ec.SECP256R1())
         encryption = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = self._sign(subject, key, x509.SubjectAlternativeName([x509.DNSName(name)]))
+        certificate = self._sign(subject, key, x509.SubjectAlternativeName([x509.DNSName(name)]), days)
         paths = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         paths[1].write_bytes(
@@ -37,16 +37,17 @@ class Authority:
         self.issued[name] = str(paths[0])
         return str(paths[0]), str(paths[1])
 
-    def _sign(self, subject, key, extension):
+    def _sign(self, subject, key, extension, days=1):
         now = datetime.datetime.now(datetime.UTC)
+        ends = now + datetime.timedelta(days=days)
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_before(min(now, ends) - datetime.timedelta(hours=1))
+            .not_valid_after(ends)
             .add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import ssl
 import time
 from collections.abc import Mapping
@@ -129,12 +130,20 @@ def exchange(
     """
     try:
         return client.ask(Request(method, url, content, headers or {}, max_bytes), time.monotonic() + seconds)
-    except NotTrusted:
-        return Deferred("TLS: the connection could not be trusted", breaker=True)
+    except NotTrusted as error:
+        return Deferred(f"TLS: the connection could not be trusted{_why(error)}", breaker=True)
     except NotConnected as error:
         late = isinstance(error.__cause__, TimeoutError)
-        return Deferred("could not connect in time" if late else "could not connect")
+        return Deferred("could not connect in time" if late else f"could not connect{_why(error)}")
     except InvalidRequest as error:
         return Deferred(f"the address or a header is not valid: {error}", breaker=True)
     except NoAnswer as error:
         return Unknown(str(error))
+
+
+def _why(error: NotConnected) -> str:
+    """Say what a person can mend: a certificate, or a name that leads nowhere."""
+    cause = error.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f": {cause.verify_message.rstrip('.')}"
+    return ": its name is not known" if isinstance(cause, socket.gaierror) else ""

@@ -140,8 +140,7 @@ def test_a_name_that_does_not_resolve_is_deferred():
     with client_for(recipient()) as client:
         got = exchange(client, "POST", "http://nowhere.invalid", max_bytes=10, seconds=1)
 
-    assert isinstance(got, Deferred)
-    assert not got.breaker
+    assert got == Deferred("could not connect: its name is not known")
 
 
 def test_a_server_that_speaks_no_tls_opens_the_circuit():
@@ -228,6 +227,23 @@ def test_a_certificate_nobody_vouches_for_opens_the_circuit(tls_far_end):
 
     assert isinstance(outcome, Deferred)
     assert outcome.breaker
+    assert far_end.seen == []
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "told"),
+    [
+        ("localhost", -1, "certificate has expired"),
+        ("elsewhere.example", 1, "Hostname mismatch, certificate is not valid for 'localhost'"),
+    ],
+)
+def test_a_certificate_that_has_ended_or_is_anothers_opens_the_circuit_and_is_told(tls_far_end, name, days, told):
+    far_end, context, authority = tls_far_end
+    context.load_cert_chain(*authority.issue(name, days=days))
+
+    outcome = over_tls(far_end, ca_file=authority.certificate)
+
+    assert outcome == Deferred(f"TLS: the connection could not be trusted: {told}", breaker=True)
     assert far_end.seen == []
 
 

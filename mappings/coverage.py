@@ -75,6 +75,9 @@ NOT_MAPPED: Final[dict[str, str]] = {
 }
 """Whole segments left out, and why."""
 
+_KEPT: Final = 300
+"""Of segments with more fields, which no standard has, it is not kept which are unknown."""
+
 _KNOWN: Final[dict[str, frozenset[int]]] = {
     name: frozenset().union(*(map.known_fields() for map in MAPS if map.segment == name))
     for name in {map.segment for map in MAPS}
@@ -85,9 +88,10 @@ def not_mapped(message: Message) -> tuple[str, ...]:
     """Return the valued fields that no rule reads and no reason excuses, as ``PID-31``, each once, in order."""
     found: dict[str, None] = {}
     for segment in message.segments:
-        unknown = _unknown_fields(segment.name, len(segment.fields()))
+        length = len(segment.fields())
+        unknown = (_unknown_fields if length <= _KEPT else _unknown_fields.__wrapped__)(segment.name, length)
         if unknown:
-            valued = segment.valued()
+            valued = set(segment.valued())
             found.update({f"{segment.name}-{number}": None for number in unknown if number in valued})
     return tuple(found)
 

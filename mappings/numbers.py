@@ -55,6 +55,8 @@ class NumberFormat:
         return self._read_with_care(text)
 
     def _read_with_care(self, text: str) -> Number | None:
+        if len(text) > _LONGEST:
+            return None
         comparator, rest = split_comparator(text)
         rest = rest.replace("\u00a0", " ").replace("\u202f", " ").replace("\u2212", "-").strip()
         read = self._digits(rest)
@@ -98,7 +100,7 @@ class NumberFormat:
         >>> NumberFormat().read_range(">=2.06"), NumberFormat().read_range("< 5"), NumberFormat().read_range("negative")
         ((Decimal('2.06'), None), (None, Decimal('5')), None)
         """
-        match = _RANGE(text)
+        match = _RANGE(text) if len(text) <= _LONGEST else None
         if match is None:
             return self._one_sided(text)
         low, high = self.read(match[1]), self.read(match[2])
@@ -117,6 +119,9 @@ def is_plain(text: str, thousands: str) -> bool:
     """Say whether a text is a number whatever the decimal sign of the site, as it would be written here."""
     return thousands != "." and _PLAIN(text) is not None
 
+
+_LONGEST: Final = 200
+"""Longer texts are neither numbers nor ranges."""
 
 _PLAIN: Final = re.compile(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,17})?", re.ASCII).fullmatch
 _PLAIN_COMMA: Final = re.compile(r"-?(?:0|[1-9]\d{0,17}),\d{1,17}", re.ASCII).fullmatch

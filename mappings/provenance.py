@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from gateway.errors import StructureError
 from gateway.hl7v2.peek import content_digest
 from gateway.model.names import MESSAGE_DIGEST
 from mappings.context import Context, Draft
 from mappings.segments.evn import EVN_PROVENANCE
 from mappings.segments.msh import AGENT_TYPES, MSH_PROVENANCE
+
+_MOST_TARGETS: Final = 100_000
+"""Shared resources times Patients of one message: each Patient's Provenance names all of them."""
 
 _ACTIVITY: Final = {
     "coding": [
@@ -26,15 +30,22 @@ def provenance(raw: bytes, context: Context) -> None:
     ``recorded`` is the time of receipt, the author the sending organisation, the assembler the gateway; the source is
     the message by its control id and by the digest of its content (SHA-256 without MSH-7), never by its text. It
     belongs to the Patient of the message; a merge has one, of the surviving Patient. Each has the shared resources too.
+    Raises ``StructureError`` where that would be too many.
     """
     digest = content_digest(raw).hex()
     survivors = {link.old: link.survivor for link in context.links}
     drafts = list(context.drafts.values())
-    owners = dict.fromkeys(survivors.get(draft.patient, draft.patient) for draft in drafts if draft.patient)
-    for owner in owners or {"": None} if drafts else {}:
-        whose = {owner, ""}
-        targets = [draft for draft in drafts if survivors.get(draft.patient, draft.patient) in whose]
-        _one(owner, targets, digest, context)
+    shared = [at for at, draft in enumerate(drafts) if not draft.patient]
+    owned: dict[str, list[int]] = {}
+    for at, draft in enumerate(drafts):
+        if draft.patient:
+            owned.setdefault(survivors.get(draft.patient, draft.patient), []).append(at)
+    if len(owned) * len(shared) > _MOST_TARGETS:
+        raise StructureError("more patients and shared resources than can be taken in one message")
+    if shared:
+        owned = owned or {"": []}
+    for owner, its in owned.items():
+        _one(owner, [drafts[at] for at in sorted(its + shared)], digest, context)
 
 
 def _one(patient: str, targets: list[Draft], digest: str, context: Context) -> None:

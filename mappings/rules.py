@@ -16,9 +16,10 @@ from gateway.errors import UnmappedCode
 from gateway.hl7v2.message import Field, Segment
 from gateway.model.translation import Trace
 from mappings.context import Context, Draft
+from mappings.repeating import extended
 from mappings.tables import Table, load
 
-__all__ = ["Context", "Converter", "Draft", "Row", "Rule", "SegmentMap", "code_of", "coded", "extend", "optional_code"]
+__all__ = ["Context", "Converter", "Draft", "Row", "Rule", "SegmentMap", "code_of", "coded", "optional_code"]
 
 Converter = Callable[[Field, Context], Any]
 """One valued repetition of a field to a FHIR value; None: nothing to say."""
@@ -214,7 +215,8 @@ def _putter(target: str, *, repeats: bool = False) -> Callable[[dict[str, Any], 
         _below(body, parents).update(value)
 
     def put_repeating(body: dict[str, Any], value: Any) -> None:
-        extend(_below(body, parents).setdefault(last, []), value if isinstance(value, list) else [value])
+        holder = _below(body, parents)
+        holder[last] = extended(holder.get(last, []), value if isinstance(value, list) else [value])
 
     def put_single(body: dict[str, Any], value: Any) -> None:
         _below(body, parents)[last] = value
@@ -228,13 +230,6 @@ def _below(body: dict[str, Any], parents: Sequence[str]) -> dict[str, Any]:
     for parent in parents:
         body = body.setdefault(parent, {})
     return body
-
-
-def extend(items: list[Any], more: Sequence[Any]) -> None:
-    """Add what is not in the list yet: a sender's repetition of the same value says nothing new."""
-    for item in more:
-        if item not in items:
-            items.append(item)
 
 
 def _trace(context: Context, draft: Draft, target: str) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 from gateway.errors import Place, Unreadable
+
+LONGEST_HEADER: Final = 16 * 1024
+"""A longer MSH is not read: what is kept of headers, and answered with their words, stays small."""
 
 _FIELD_SEPARATOR = Place("MSH", 1, 1)
 _ENCODING_CHARACTERS = Place("MSH", 1, 2)

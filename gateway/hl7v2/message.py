@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.errors import Place, StructureError, Unreadable
 from gateway.hl7v2.charset import decode
-from gateway.hl7v2.delimiters import Delimiters, read_delimiters
+from gateway.hl7v2.delimiters import LONGEST_HEADER, Delimiters, read_delimiters
 from gateway.hl7v2.field import Field, Syntax, syntax_of
 from gateway.hl7v2.reference import structure_name
 from gateway.model.translation import Finding
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Field", "Message", "Segment", "parse", "parse_text"]
 
 _AROUND = "\ufeff\x0b\x1c\r\n \t\x00"
+MOST_SEGMENTS: Final = 100_000
 _SEGMENT_NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
 
 
@@ -205,7 +206,8 @@ def parse(raw: bytes, *, default_charset: str = "ASCII", windows_1252: bool = Fa
     """Return the message in ``raw`` (one message, without MLLP framing or with it).
 
     ``default_charset`` (table 0211), ``windows_1252`` and ``utf16`` are as for ``charset.decode``. Raises
-    ``Unreadable`` naming the place when there is no MSH, no MSH-10, or the delimiters or character set cannot be read.
+    ``Unreadable`` naming the place when there is no MSH, no MSH-10, the delimiters or character set cannot be read, the
+    header is longer than ``LONGEST_HEADER`` or there are more than ``MOST_SEGMENTS``.
     """
     decoded = decode(raw, default=default_charset, windows_1252=windows_1252, transport_utf16=utf16)
     return _build(decoded.text, decoded.charset, list(decoded.findings))
@@ -227,6 +229,8 @@ def _build(text: str, charset: str, findings: list[Finding]) -> Message:
     delimiters = read_delimiters(text)
     syntax = syntax_of(delimiters, charset)
     segments = _segments(text, syntax, findings)
+    if len(segments[0].line) > LONGEST_HEADER:
+        raise Unreadable(f"the header is longer than {LONGEST_HEADER} characters", Place("MSH"))
     if not segments[0].value(10):
         raise Unreadable("no message control id", Place("MSH", 1, 10), "101")
     return Message(text, delimiters, charset, segments, findings)
@@ -239,17 +243,22 @@ def _segments(text: str, syntax: Syntax, findings: list[Finding]) -> list[Segmen
     is_name = _SEGMENT_NAME.fullmatch
     segments: list[Segment] = []
     counts: dict[str, int] = {}
+    broken: dict[int, list[str]] = {}
     for line in text.split("\r"):
         name = line[:3]
         if (line[3:4] == separator or len(line) == 3) and (name in counts or is_name(name)):
             counts[name] = sequence = counts.get(name, 0) + 1
+            if len(segments) == MOST_SEGMENTS:
+                raise Unreadable(f"more than {MOST_SEGMENTS} segments", Place(name, sequence))
             segments.append(Segment(name, line, len(segments) + 1, sequence, syntax))
         elif line.strip(_AROUND):
-            _continue(segments[-1], line, findings)
+            broken.setdefault(len(segments) - 1, []).append(line)
+    for position, lines in broken.items():
+        findings.append(_continue(segments[position], lines))
     return segments
 
 
-def _continue(segment: Segment, line: str, findings: list[Finding]) -> None:
-    """Take a line that begins with no segment name for the rest of a field that had a line end in it."""
-    segment.line += "\n" + line
-    findings.append(Finding(str(segment.place()), "a line that begins with no segment name was read as its rest"))
+def _continue(segment: Segment, lines: list[str]) -> Finding:
+    """Take lines that begin with no segment name for the rest of a field that had line ends in it."""
+    segment.line = "\n".join((segment.line, *lines))
+    return Finding(str(segment.place()), "a line that begins with no segment name was read as its rest")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gateway.errors import Place, Unreadable
 from gateway.hl7v2.charset import wide_codec
-from gateway.hl7v2.delimiters import DEFAULT, Delimiters, delimiters_of, read_delimiters
+from gateway.hl7v2.delimiters import DEFAULT, LONGEST_HEADER, Delimiters, delimiters_of, read_delimiters
 
 _AROUND = b"\xef\xbb\xbf\x0b\x1c\r\n \t\x00"
 _LINE_END = re.compile(rb"[\r\n]")
@@ -59,13 +59,16 @@ class Peek(NamedTuple):
 def peek(raw: bytes) -> Peek:
     """Return the header of a message.
 
-    Raises ``Unreadable`` naming the place when there is no MSH, no MSH-10, or the delimiters are not readable;
-    ``acknowledgment.acknowledge`` forms an ``AR`` from ``raw_head`` where that is possible.
+    Raises ``Unreadable`` naming the place when there is no MSH, no MSH-10, the delimiters are not readable, or the
+    header is longer than ``LONGEST_HEADER``; ``acknowledgment.acknowledge`` forms an ``AR`` from ``raw_head`` where
+    that is possible.
     """
     data = narrow(raw)
     if not data.startswith(b"MSH"):
         raise Unreadable("the message does not begin with MSH", Place("MSH"))
     head, text, codec = _head(raw, data)
+    if len(head) > LONGEST_HEADER:
+        raise Unreadable(f"the header is longer than {LONGEST_HEADER} bytes", Place("MSH"))
     seen = _header(head, codec, text, read_delimiters(text), data)
     if not seen.control_id:
         raise Unreadable("no message control id", Place("MSH", 1, 10), "101")
@@ -74,7 +77,7 @@ def peek(raw: bytes) -> Peek:
 
 def glance(raw: bytes) -> Peek:
     """Return as much of the header as can be read, with the usual delimiters where its own cannot; never raises."""
-    data = narrow(raw)
+    data = narrow(raw)[:LONGEST_HEADER]
     if not data.startswith(b"MSH"):
         return Peek()
     head, text, codec = _head(raw, data)

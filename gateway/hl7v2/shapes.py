@@ -17,7 +17,7 @@ from gateway.hl7v2.reference import Item, Layout
 _BEGINNERS = frozenset({"PID", "ORC", "OBR", "RXO", "RXE", "RXD", "RXG", "RXA"})
 """Segments that begin something new even where the one that should come before them is missing."""
 
-_KEPT = 2_000
+_KEPT = 300
 """Longer messages are fitted each time, so that the cache stays small."""
 
 

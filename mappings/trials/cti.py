@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from gateway.errors import StructureError
 from gateway.hl7v2.message import Field, Message, Segment
 from gateway.model.names import PROTOCOL_VISIT, TREATMENT_PHASE
 from mappings.context import Context, Draft
@@ -12,6 +13,7 @@ from mappings.datatypes.cwe import cwe_concept
 from mappings.rules import Row, SegmentMap
 from mappings.trials.studies import WORKFLOW_STUDY, study_of
 
+_MOST: Final = 100
 _RESULTS: Final = frozenset({"Observation", "DiagnosticReport"})
 
 
@@ -47,13 +49,15 @@ CTI_RESULT: Final = SegmentMap(
 
 
 def link(ctis: Iterable[Segment], drafts: Iterable[Draft], context: Context) -> None:
-    """Place these resources in the studies of these CTI segments."""
+    """Place these resources in the studies of these CTI segments. Raises ``StructureError`` for more than 100."""
     made = Draft("Observation", "", {})
     for cti in ctis:
         CTI_RESULT.apply(cti, context, made)
     extensions = made.body.get("extension")
     if not extensions:
         return
+    if len(extensions) > _MOST:
+        raise StructureError(f"more than {_MOST} studies, phases and visits for one result", cti.place(), "102")
     for draft in drafts:
         draft.unseal()
         held = draft.body.setdefault("extension", [])

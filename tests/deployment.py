@@ -23,7 +23,7 @@ from gateway.settings import load, read_keys
 from gateway.store import create_store
 from tests.contracts.waiting import wait_for
 from tests.ends import end_of
-from tests.servers.rabbitmq import free_ports
+from tests.servers.ports import free_ports
 from tests.story import KEYS
 from tests.trial_systems import SECRET, TrialSystems
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.command import gateway
 from tests.deployment import GATEWAY_TOML, ROOT, clean_environment, write_keys
-from tests.servers.rabbitmq import free_ports
+from tests.servers.ports import free_ports
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def config(tmp_path):
     """A configuration outside the demonstration, every port free."""
     made = tmp_path / "config"
     shutil.copytree(ROOT / "fixtures" / "config", made, ignore=shutil.ignore_patterns("data"))
-    (made / "gateway.toml").write_text(GATEWAY_TOML)
+    (made / "gateway.toml").write_text(GATEWAY_TOML.replace("lease_seconds = 20.0", "lease_seconds = 180.0"))
     return made
 
 

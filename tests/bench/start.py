@@ -22,7 +22,7 @@ from pathlib import Path
 
 from gateway.cli.base import shipped_config
 from tests.bench.figures import report
-from tests.servers.postgres import free_port
+from tests.servers.ports import free_port
 
 RUNS = 5
 PATIENCE = 60.0

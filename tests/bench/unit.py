@@ -16,7 +16,7 @@ import httpx
 from gateway.settings import load, read_keys
 from gateway.store import create_store
 from tests.deployment import ROOT, clean_environment, write_keys
-from tests.servers.rabbitmq import free_ports
+from tests.servers.ports import free_ports
 
 PATIENCE = 900
 PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
+from tests.servers.ports import free_port
 
 MISSING = "PostgreSQL's initdb and postgres are not installed: run `make services`"
 PATIENCE = 60.0
@@ -42,13 +43,6 @@ def server_user() -> pwd.struct_passwd | None:
         with suppress(KeyError):
             return pwd.getpwnam(name)
     pytest.fail("running as root, and there is no user `postgres` or `nobody` to run PostgreSQL as", pytrace=False)
-
-
-def free_port() -> int:
-    """Return a TCP port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class PostgresServer:

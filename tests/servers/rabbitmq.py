@@ -21,6 +21,7 @@ from typing import Final
 import pytest
 
 from tests.certificates import Authority
+from tests.servers.ports import free_ports
 
 ACCOUNT: Final = "rabbitmq"
 START_SECONDS: Final = 90.0
@@ -29,15 +30,6 @@ _PR_SET_PDEATHSIG: Final = 1
 
 class ServerMissing(Exception):
     """The server is not installed."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now."""
-    taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in taken]
-    for one in taken:
-        one.close()
-    return ports
 
 
 def programs() -> Path:

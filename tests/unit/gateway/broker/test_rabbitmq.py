@@ -17,7 +17,7 @@ from gateway.errors import BrokerError, BrokerUnavailable, ConfigurationError
 from gateway.ports import Event
 from tests.contracts.brokers import RabbitBench
 from tests.contracts.waiting import running, wait_for
-from tests.servers.rabbitmq import free_ports
+from tests.servers.ports import free_ports
 
 SIZE = 100_000
 

@@ -62,10 +62,10 @@ class Holder:
     def deliver(self, package: Package) -> Outcome:
         """Keep what a package carries."""
         for entry in package.entries:
-            if entry.kind is ChangeKind.RETRACTED and not entry.body:
+            if entry.kind is ChangeKind.RETRACTED and entry.text == b"{}":
                 self.resources.pop(entry.reference, None)
             else:
-                self.resources[entry.reference] = codec.decode(codec.encode(entry.body))
+                self.resources[entry.reference] = codec.decode(entry.text)
         return Accepted()
 
     def close(self) -> None:

@@ -12,11 +12,10 @@ from gateway.model.recipient import Recipient
 
 def body_for(recipient: Recipient, released: Released) -> dict[str, Any]:
     """Return the body to send: R4 as it is, or its R5 view."""
-    return to_r5(released.body) if recipient.fhir_version == "R5" else released.body
+    body: dict[str, Any] = codec.decode(released.text)
+    return to_r5(body) if recipient.fhir_version == "R5" else body
 
 
 def text_for(recipient: Recipient, released: Released) -> bytes:
-    """Return the body to send as JSON; where it was written before, not again."""
-    if released.text and recipient.fhir_version != "R5":
-        return released.text
-    return codec.encode(body_for(recipient, released))
+    """Return the body to send as JSON."""
+    return codec.encode(body_for(recipient, released)) if recipient.fhir_version == "R5" else released.text

@@ -117,7 +117,7 @@ class FhirServer:
     def _entry(self, released: Released) -> _Entry:
         if released.kind is ChangeKind.RETRACTED and self._recipient.retraction == "delete":
             return _Entry(released, released.reference, None)
-        found = _gateway_identifier(released.body) if self._recipient.search_by_identifier else None
+        found = _gateway_identifier(codec.decode(released.text)) if self._recipient.search_by_identifier else None
         url = bundle.conditional_url(released.type, found) if found else released.reference
         return _Entry(released, url, text_for(self._recipient, released))
 

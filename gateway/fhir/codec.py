@@ -54,16 +54,16 @@ def decode(text: bytes | str) -> Any:
         raise InvalidResource("", f"not JSON ({type(error).__name__})") from None
 
 
-def members(text: bytes) -> dict[str, bytes]:
-    """Return the members of a JSON object, each as it is written: a body is looked at without being built.
+def members(text: bytes) -> dict[str, msgspec.Raw]:
+    """Return the members of a JSON object, each as it is written (``bytes`` of it): no body is built.
 
     Raises ``InvalidResource`` when it is no JSON object.
 
-    >>> members(b'{"status":"final","value":{"value":1.50}}')
+    >>> {name: bytes(raw) for name, raw in members(b'{"status":"final","value":{"value":1.50}}').items()}
     {'status': b'"final"', 'value': b'{"value":1.50}'}
     """
     try:
-        return {name: bytes(raw) for name, raw in _MEMBERS.decode(text).items()}
+        return _MEMBERS.decode(text)
     except msgspec.DecodeError as error:
         raise InvalidResource("", f"not a JSON object: {error}") from None
     except (ValueError, RecursionError) as error:

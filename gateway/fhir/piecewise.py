@@ -7,6 +7,8 @@ left to ``check_together``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from gateway.errors import InvalidResource
@@ -48,3 +50,64 @@ def check_together(resource: dict[str, Any]) -> None:
             test(resource)
     except Broken as broken:
         raise InvalidResource(broken.path(kind), broken.what) from None
+
+
+@lru_cache(maxsize=1024)
+def stand_together(kind: str, names: frozenset[str]) -> bool:
+    """Whether elements of these names make a valid resource whatever their values are, each valid by itself.
+
+    False: only ``check_together`` can tell, since a rule is broken or looks at a value.
+
+    >>> stand_together("Observation", frozenset({"status", "code", "valueQuantity"}))
+    True
+    >>> stand_together("Observation", frozenset({"status", "code", "valueQuantity", "component"}))
+    False
+    """
+    named: Any = _Names(names)
+    try:
+        for test in resource_shape(kind).after:
+            test(named)
+    except (Broken, _Looked):
+        return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def refers(kind: str, name: str, target: str, *, listed: bool) -> bool:
+    """Whether a plain Reference (``Type/id``, nothing beside it) to a ``target`` is valid there, ``listed`` in a list.
+
+    >>> refers("Observation", "subject", "Patient", listed=False)
+    True
+    >>> refers("Observation", "subject", "Bundle", listed=False)
+    False
+    """
+    plain = {"reference": f"{target}/1"}
+    try:
+        return check_element(kind, name, [plain] if listed else plain)
+    except InvalidResource:
+        return False
+
+
+class _Looked(Exception):
+    """A rule looked at a value."""
+
+
+class _Names(Mapping[str, Any]):
+    """A resource of which nothing but the names of its elements is known."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._names:
+            raise _Looked
+        raise KeyError(name)

@@ -37,6 +37,8 @@ class Shape:
     @property
     def after(self) -> tuple[Invariant, ...]:
         """The tests of the whole: what is required, what excludes what, the invariants."""
+        if not self.ready:
+            self.read(self)
         return self.of_names + self.invariants
 
     def check(self, value: Any, scope: Scope) -> None:

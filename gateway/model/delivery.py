@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
+
+from msgspec import Struct
 
 BACKFILL: Final = -1
 """``Delivery.sent`` of a cursor that begins again because its view may see more: it sends what the view lacks.
@@ -75,26 +77,24 @@ class ChangeKind(StrEnum):
     RETRACTED = "retracted"
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
+class Released(Struct, frozen=True, gc=False):
     """One entry of an attempt: a resource as this view may see it.
 
-    ``id`` and ``body`` (its references included) are the view's own, pseudonymous where the view is; ``resource`` is
-    the internal id, ``change`` and ``version`` the stored ones. ``body`` is never shared between entries. ``message``
-    is the id of the message that said it: the correlation id of the logs (0: the configuration). ``text`` is ``body``
-    as JSON, ``b""`` where nobody has written it yet.
+    ``id`` and ``text`` (the body as JSON, its references included) are the view's own, pseudonymous where the view is;
+    ``resource`` is the internal id, ``change`` and ``version`` the stored ones. ``message`` is the id of the message
+    that said it: the correlation id of the logs (0: the configuration). ``text`` is ``{}`` for a retraction that
+    says nothing but that the resource is gone.
     """
 
     type: str
     id: str
-    body: dict[str, Any]
+    text: bytes
     kind: ChangeKind
     resource: str
     version: int
     change: int
     shared: bool = False
     message: int = 0
-    text: bytes = b""
 
     @property
     def reference(self) -> str:

@@ -5,19 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
+
 from gateway.fhir import codec
 
 
-@dataclass(frozen=True, slots=True)
-class Let:
-    """The resource may leave, as the JSON ``text``, under ``id``: both are the view's own.
-
-    ``references`` are the internal ``Type/id`` of what the body still refers to.
-    """
+class Let(Struct, frozen=True, gc=False):
+    """The resource may leave, as the JSON ``text``, under ``id``: both are the view's own."""
 
     text: bytes
     id: str
-    references: tuple[str, ...] = ()
 
     @property
     def body(self) -> dict[str, Any]:

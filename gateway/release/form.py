@@ -7,201 +7,191 @@ each is formed once for its words; ``Forms`` forgets them with the package.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from gateway.errors import InvalidResource
 from gateway.fhir import codec
-from gateway.fhir.piecewise import check_element
-from gateway.fhir.references import rewrite, split
-from gateway.model.resource import ResourceVersion
+from gateway.fhir.piecewise import check_element, refers
+from gateway.fhir.references import Mapping, rewrite
 from gateway.model.study import Subject
 from gateway.release.blinding import names_an_arm, without_arms
 from gateway.release.elements import empty, keep
-from gateway.release.identity import Pseudonymiser, generalise, subject_numbers, without_other_studies
+from gateway.release.identity import Pseudonymiser, generalise, never, subject_numbers, without_other_studies
+from gateway.release.links import Asked, Links
 from gateway.release.policy import SHARED, Rights
-
-Reachable = Callable[[str], bool]
-"""Whether the view has, or gets in the same package, what an internal ``Type/id`` names."""
 
 ATTACHED: Final = "http://hl7.org/fhir/5.0/StructureDefinition/extension-Observation.value"
 """HL7's extension for the value R4 does not have: a document."""
 
 VOCABULARY: Final = frozenset(
-    {"status", "code", "category", "class", "type", "interpretation", "method", "scope", "policyRule", "valueQuantity"}
-)
-"""Elements whose forms outlive a package where they hold codes and units alone: nothing in them is of a person."""
+    {
+        "status", "code", "category", "class", "type", "interpretation", "method", "scope", "policyRule",
+        "valueQuantity", "referenceRange",
+    }
+)  # fmt: skip
+"""Elements whose forms outlive a package where they hold codes, units and a laboratory's limits alone: nothing in
+them is of a person."""
 
 _MORE_THAN_CODES: Final = (b'"text"', b"xtension", b'"reference"')
-_TERMS: Final = 4096
-"""Forms of codes and units that one view's rights keep."""
+_TERMS: Final = 1024
+"""Forms of one element that a view's rights keep."""
 
 _MEASURED: Final = re.compile(rb'\{"value":(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?)([,}].*)', re.DOTALL)
+_UNMEASURED: Final = b',"valueQuantity":{"value":0'
+_REFERENCE: Final = rb'\{"reference":"([A-Z][A-Za-z]*)/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"\}'
+_REFERENCES: Final = re.compile(rb"(?:%b|\[%b(?:,%b)*\])" % ((_REFERENCE,) * 3))
+_EACH_REFERENCE: Final = re.compile(_REFERENCE)
 _OWN_NUMBER: Final = ("Patient", "ResearchSubject")
 
 
 class Form(Struct, frozen=True, gc=False):
-    """An element as it leaves: ``text`` is its member of the JSON object (``b""``: it does not leave), with its value.
+    """An element as it leaves: ``text`` is its member of the JSON object (``b""``: it does not leave).
 
-    ``asked`` are the references it held, and as what each left. ``broken`` is the path of what is not valid R4 in it;
-    ``alone`` says that this verdict holds whatever stands beside it. ``arm``: it names an arm to a blinded view.
+    ``asked`` are the references it held. ``broken`` is the path of what is not valid R4 in it; ``alone`` says that
+    this verdict holds whatever stands beside it. ``arm``: it names an arm to a blinded view. ``sound``: it is valid
+    whatever stands beside it, and names none.
     """
 
     text: bytes = b""
-    value: Any = None
-    asked: tuple[tuple[str, str | None], ...] = ()
+    asked: Asked = ()
     broken: str = ""
     alone: bool = True
     arm: bool = False
+    sound: bool = True
+
+    @property
+    def value(self) -> Any:
+        """The element's value."""
+        return codec.decode(self.text[self.text.index(b":") + 1 :])
 
 
-class Links:
-    """Rewrites the references of one body to the view's own ids, and remembers which it kept."""
+class ByElement(dict[str, dict[bytes, Form]]):
+    """The forms of one type's elements by name and words; those of codes and units are the rights' own."""
 
-    def __init__(self, version: ResourceVersion, forms: Forms, reachable: Reachable | None) -> None:
-        self.followed: dict[str, None] = {}
-        self.asked: list[tuple[str, str | None]] = []
-        self._version = version
-        self._forms = forms
-        self._reachable = reachable
+    def __init__(self, kind: str, rights: Rights) -> None:
+        super().__init__()
+        self._kind = kind
+        self._rights = rights
 
-    def rewrite(self, reference: str) -> str | None:
-        """Return the reference as the view knows it; None when the view may not see what it names."""
-        target = self._target(reference)
-        self.asked.append((reference, target))
-        return target
-
-    def still(self, asked: Iterable[tuple[str, str | None]]) -> bool:
-        """Whether references lead this body where they led another."""
-        return all(self._target(reference) == target for reference, target in asked)
-
-    def _target(self, reference: str) -> str | None:
-        known = self._forms.pointed(reference)
-        if known is None:
-            return None
-        internal, public = known
-        if self._of_another(internal):
-            return None
-        if self._reachable is not None and not self._reachable(internal):
-            return None
-        if public:
-            self.followed[internal] = None
-        return public or None
-
-    def _of_another(self, internal: str) -> bool:
-        """Whether it is a patient, but not the one the resource belongs to."""
-        if not (internal.startswith("Patient/") and self._forms.rights.pseudonymous):
-            return False
-        return internal != f"Patient/{self._version.patient}"
+    def __missing__(self, name: str) -> dict[bytes, Form]:
+        """Begin with an element, or go on with it where its forms outlive a package."""
+        kept = self._rights.terms.setdefault((self._kind, name), {}) if name in VOCABULARY else {}
+        self[name] = kept
+        return kept
 
 
 class Forms:
     """What the elements of a view's resources become. Lives no longer than the packages it is made for."""
 
     def __init__(self, rights: Rights) -> None:
-        self.rights = rights
-        self._known: dict[tuple[str, str, bytes], Form] = {}
-        self._terms: dict[tuple[str, str, bytes], Form] = rights.terms
-        self._pointed: dict[str, tuple[str, str] | None] = {}
-        self._public: dict[str, str] = {}
+        self.known: dict[str, ByElement] = {kind: ByElement(kind, rights) for kind in rights.types}
+        self._rights = rights
+        self._worded: dict[tuple[str, str, bytes], Form] = {}
 
-    def meet(self, ids: Iterable[str]) -> None:
-        """Learn at once the ids under which the view knows these; what is no UUID is left out."""
-        self._public |= self.rights.public_ids(id for id in ids if id not in self._public)
-
-    def public_id(self, internal: str) -> str:
-        """Return the id under which the view knows a resource. Raises ``ValueError`` when it is no UUID."""
-        known = self._public.get(internal)
-        if known is None:
-            known = self._public[internal] = self.rights.public_id(internal)
-        return known
-
-    def pointed(self, reference: str) -> tuple[str, str] | None:
-        """Return what a reference names, internal ``Type/id`` and the view's own; None where no view may follow it.
-
-        The view's own is ``""`` for an id that is no UUID.
-        """
-        if reference not in self._pointed:
-            self._pointed[reference] = self._point(reference)
-        return self._pointed[reference]
-
-    def _point(self, reference: str) -> tuple[str, str] | None:
-        parts = split(reference)
-        if parts is None or "://" in reference or parts[0] not in self.rights.types:
-            return None
-        kind, id = parts
-        if kind == "ResearchStudy" and id != self.rights.study.resource:
-            return None  # a view sees its own study
-        try:
-            return f"{kind}/{id}", f"{kind}/{self.public_id(id)}"
-        except ValueError:
-            return f"{kind}/{id}", ""
-
-    def of(self, version: ResourceVersion, subject: Subject | None, name: str, text: bytes, links: Links) -> Form:
-        """Return the form of an element; ``text`` is its value as stored."""
+    def of(self, kind: str, subject: Subject | None, name: str, text: bytes, links: Links) -> Form:
+        """Return the form of an element of a type; ``text`` is its value as stored."""
         measured = _MEASURED.fullmatch(text) if name == "valueQuantity" else None
         if measured is None:
-            return self._of(version, subject, name, text, links)
+            return self._of(kind, subject, name, text, links)
         # No rule asks how much was measured: one form does for all numbers of a unit.
         number, rest = measured.groups()
-        form = self._of(version, subject, name, b'{"value":0' + rest, links)
-        return structs.replace(form, text=form.text.replace(b'"value":0', b'"value":' + number, 1))
+        form = self._of(kind, subject, name, b'{"value":0' + rest, links)
+        if not form.text.startswith(_UNMEASURED):
+            return form
+        text = _UNMEASURED[:-1] + number + form.text[len(_UNMEASURED) :]
+        return Form(text, form.asked, form.broken, form.alone, form.arm, form.sound)
 
-    def _of(self, version: ResourceVersion, subject: Subject | None, name: str, text: bytes, links: Links) -> Form:
-        key = (version.type, name, text)
-        known = self._known.get(key) or self._terms.get(key)
-        if known is not None and (not known.asked or links.still(known.asked)):
-            return known
-        form = self._made(version, subject, name, text, links)
-        if name in VOCABULARY and not any(sign in text for sign in _MORE_THAN_CODES):
-            self._keep_term(key, form)
+    def _of(self, kind: str, subject: Subject | None, name: str, text: bytes, links: Links) -> Form:
+        known, key = self.known[kind][name], (kind, name, text)
+        form = known.get(text) or self._worded.get(key)
+        if form is not None and (not form.asked or links.still(form.asked)):
+            return form
+        form = self._made(kind, subject, name, text, links)
+        if name in VOCABULARY:
+            if any(sign in text for sign in _MORE_THAN_CODES):
+                self._worded[key] = form
+            else:
+                _keep_term(known, text, form)
         elif name != "identifier":  # a subject's number is the subject's
-            self._known[key] = form
+            known[text] = form
         return form
 
-    def _keep_term(self, key: tuple[str, str, bytes], form: Form) -> None:
-        if len(self._terms) >= _TERMS:
-            self._terms.clear()
-        self._terms[key] = form
+    def _made(self, kind: str, subject: Subject | None, name: str, text: bytes, links: Links) -> Form:
+        return self._referring(kind, name, text, links) or self._formed(kind, subject, name, text, links)
 
-    def _made(self, version: ResourceVersion, subject: Subject | None, name: str, text: bytes, links: Links) -> Form:
-        links.asked = []
+    def _referring(self, kind: str, name: str, text: bytes, links: Links) -> Form | None:
+        """Return the form of plain references, which nothing but their targets decides; None: there is more to it."""
+        if self._rights.types[kind].tree.get(name) != {} or _REFERENCES.fullmatch(text) is None:
+            return None
+        if self._rights.pseudonymous and never(kind, name):
+            return None
+        listed = text.startswith(b"[")
+        asked, kept = [], []
+        for target_kind, id in _EACH_REFERENCE.findall(text):
+            target = target_kind.decode()
+            if not refers(kind, name, target, listed=listed):
+                return None
+            reference = f"{target}/{id.decode()}"
+            led = links.target(reference)
+            asked.append((reference, led))
+            if led is not None:
+                kept.append(f'{{"reference":"{led}"}}')
+        if not kept:
+            return Form(asked=tuple(asked))
+        value = f"[{','.join(kept)}]" if listed else kept[0]
+        return Form(f',"{name}":{value}'.encode(), tuple(asked))
+
+    def _formed(self, kind: str, subject: Subject | None, name: str, text: bytes, links: Links) -> Form:
+        asked: list[tuple[str, str | None]] = []
+
+        def led(reference: str) -> str | None:
+            target = links.target(reference)
+            asked.append((reference, target))
+            return target
+
         value = codec.decode(text)
-        types = self.rights.types[version.type]
+        types = self._rights.types[kind]
         listed = keep({name: value}, types.tree)
-        kept = formed({"resourceType": version.type, **listed}, self.rights, subject, links)
-        if version.type == "Observation" and name == "component" and name in kept and types.parts:
+        kept = formed({"resourceType": kind, **listed}, self._rights, subject, led)
+        if kind == "Observation" and name == "component" and name in kept and types.parts:
             _drop_valueless(kept, value)
-        asked = tuple(links.asked)
-        if name not in kept:
-            return Form(asked=asked)
-        return self._checked(version.type, name, kept[name], asked)
+        return self._checked(kind, name, kept[name], tuple(asked)) if name in kept else Form(asked=tuple(asked))
 
-    def _checked(self, kind: str, name: str, value: Any, asked: tuple[tuple[str, str | None], ...]) -> Form:
-        rights = self.rights
+    def _checked(self, kind: str, name: str, value: Any, asked: Asked) -> Form:
+        rights = self._rights
         arm = rights.recipient.blinded and kind not in SHARED and names_an_arm({name: value}, rights.study.arms)
         broken, alone = "", True
         try:
             alone = check_element(kind, name, value)
         except InvalidResource as error:
             broken = error.path
-        return Form(b',"%s":%s' % (name.encode(), codec.encode(value)), value, asked, broken, alone, arm)
+        text = b',"%s":%s' % (name.encode(), codec.encode(value))
+        return Form(text, asked, broken, alone, arm, alone and not broken and not arm)
+
+
+def _keep_term(known: dict[bytes, Form], text: bytes, form: Form) -> None:
+    if len(known) >= _TERMS:
+        known.clear()
+    known[text] = form
 
 
 # --- one element ----------------------------------------------------------------------------------------------------
 
 
-def formed(listed: dict[str, Any], rights: Rights, subject: Subject | None, links: Links) -> dict[str, Any]:
-    """Return listed elements of a resource in the form they leave in, ``resourceType`` among them."""
+def formed(listed: dict[str, Any], rights: Rights, subject: Subject | None, led: Mapping) -> dict[str, Any]:
+    """Return listed elements of a resource in the form they leave in, ``resourceType`` among them.
+
+    ``led`` says where a reference leads.
+    """
     kind = listed["resourceType"]
     kept = without_arms(listed) if rights.recipient.blinded else listed
     number = kept.pop("identifier", None) if kind in _OWN_NUMBER and rights.pseudonymous else None
     if rights.pseudonymous and kind != "ResearchStudy":
-        kept = Pseudonymiser(rights.types[kind].named, links.rewrite).clean(kept)
+        kept = Pseudonymiser(rights.types[kind].named, led).clean(kept)
     else:
-        kept = rewrite(kept, links.rewrite)
+        kept = rewrite(kept, led)
     if number is not None and subject is not None:
         kept["identifier"] = number
         subject_numbers(kept, subject)

@@ -74,8 +74,10 @@ class Rights:
         self.view = View(recipient.id, study.id)
         self.pseudonymous = recipient.identity == "pseudonymous"
         self.types: dict[str, TypeRights] = {kind: _rights_of(rule) for kind, rule in recipient.release.items()}
-        self.terms: dict[tuple[str, str, bytes], Any] = {}
+        self.terms: dict[tuple[str, str], dict[bytes, Any]] = {}
         """The forms in which codes and units leave: they hold as long as the recipient's file (``form.Forms``)."""
+        self.outlines: dict[tuple[str, tuple[str, ...]], Any] = {}
+        """What the names of a resource's elements decide (``outline.Outline``), by type and names."""
         self._key = pseudonym_key
 
     def public_id(self, internal: str) -> str:

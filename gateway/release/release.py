@@ -7,8 +7,12 @@ references; and the result must still be valid R4. The first rule that says no i
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
+
+from msgspec import Raw
 
 from gateway.errors import InvalidResource
 from gateway.fhir import codec
@@ -19,15 +23,15 @@ from gateway.model.study import Subject
 from gateway.release.blinding import code_reveals, codings
 from gateway.release.consent import Entitlement, entitlement
 from gateway.release.decision import Let, Withheld
-from gateway.release.form import Form, Forms, Links, Reachable, value_name
-from gateway.release.identity import PSEUDED
+from gateway.release.form import Form, Forms, value_name
+from gateway.release.links import Ids, Links, Reachable
+from gateway.release.outline import outline
 from gateway.release.policy import REQUIRED, SHARED, UNDATED, Rights, TypeRights
 
 CODED: Final = ("Observation", "DiagnosticReport")
 
-_INHERENT: Final = ("resourceType", "id", "meta")
-_PSEUDED: Final = {"security": [dict(PSEUDED)]}
-_MARKED: Final = b',"meta":' + codec.encode(_PSEUDED)
+_OF_PERSONS: Final = ("ResearchSubject", "Consent", "Patient")
+_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 
 
 def release(
@@ -51,6 +55,7 @@ class Releasing:
     def __init__(self, rights: Rights, now: datetime) -> None:
         self.rights = rights
         self.now = now
+        self.ids = Ids(rights)
         self.forms = Forms(rights)
         self._asked: Subject | None = None
         self._entitled: Entitlement | Withheld = Withheld("not-a-subject")
@@ -63,23 +68,34 @@ class Releasing:
         ``subject`` is the patient's place in the view's study, None when it has none; shared resources need none.
         ``reachable`` None: every reference to a listed type stays.
         """
-        return self.permitted(version, subject) or self.shaped(version, subject, reachable)
+        return self.decide(version, subject, self.links(version.patient, reachable))
+
+    def links(self, patient: str, reachable: Reachable | None) -> Links:
+        """Return where the references of a patient's resources lead, as long as ``reachable`` does not change."""
+        return Links(self.ids, self.rights.pseudonymous, patient, reachable)
+
+    def decide(self, version: ResourceVersion, subject: Subject | None, links: Links) -> Let | Withheld:
+        """Decide as ``release`` does; ``links`` are those of the version's patient."""
+        return self.permitted(version, subject) or self.shaped(version, subject, links)
 
     def permitted(self, version: ResourceVersion, subject: Subject | None) -> Withheld | None:
         """Return the rule that keeps a resource in, elements not yet considered; None when it may leave."""
-        types = self.rights.types.get(version.type)
+        kind = version.type
+        types = self.rights.types.get(kind)
         if types is None:
-            return Withheld("type", version.type)
-        if version.type in SHARED:
+            return Withheld("type", kind)
+        if kind in SHARED:
             return _study_of_view(version, self.rights)
+        if subject is None or subject.study != self.rights.study.id or subject.patient != version.patient:
+            return Withheld("not-a-subject")
         return (
-            _member(version, self.rights, subject)
+            (_own(version, subject) if kind in _OF_PERSONS else None)
             or self._in_time(version, subject)
             or (Withheld("held", version.held) if version.held else None)
-            or _coded(version, types)
+            or (_coded(version, types) if types.codes else None)
         )
 
-    def _in_time(self, version: ResourceVersion, subject: Subject | None) -> Withheld | None:
+    def _in_time(self, version: ResourceVersion, subject: Subject) -> Withheld | None:
         if subject is not self._asked:
             self._asked, self._entitled = subject, entitlement(subject, self.rights.recipient, self.now)
         if isinstance(self._entitled, Withheld):
@@ -88,67 +104,60 @@ class Releasing:
 
     # --- the form in which it leaves --------------------------------------------------------------------------------
 
-    def shaped(
-        self, version: ResourceVersion, subject: Subject | None, reachable: Reachable | None = None
-    ) -> Let | Withheld:
+    def shaped(self, version: ResourceVersion, subject: Subject | None, links: Links) -> Let | Withheld:
         """Return a resource in the form the view may see, nobody asking whether it may see it now."""
-        elements = codec.members(version.body)
-        if self.rights.recipient.blinded and _reveals(version.type, elements):
+        kind, elements = version.type, codec.members(version.body)
+        if self.rights.recipient.blinded and _reveals(kind, elements):
             return Withheld("blinded", version.code)
         try:
-            public = self.forms.public_id(version.id)
+            public = self.ids.public(version.id)
         except ValueError:
-            return Withheld("invalid", f"{version.type}.id")
-        links = Links(version, self.forms, reachable)
-        tree, kept = self.rights.types[version.type].tree, {}
-        for name, text in elements.items():
-            if name.removeprefix("_") in tree and name not in _INHERENT:
-                form = self.forms.of(version, subject, name, text, links)
-                if form.text:
-                    kept[name] = form
-        withheld = self._lost(version, elements, kept)
-        if withheld is not None:
-            return withheld
-        return self._put_together(version, public, kept) or self._let(version, public, kept, links)
+            return Withheld("invalid", f"{kind}.id")
+        plan = outline(kind, tuple(elements), self.rights)
+        known, forms, bits = self.forms.known[kind], [], 0
+        sound = self.rights.pseudonymous or _ID.fullmatch(public) is not None
+        for name, bit in plan.members:
+            text = bytes(elements[name])
+            form = known[name].get(text)
+            if form is None or (form.asked and form.asked not in links.stood):
+                form = self.forms.of(kind, subject, name, text, links)
+            forms.append(form)
+            sound = sound and form.sound
+            if form.text:
+                bits |= bit
+        text = b"".join([plan.head, public.encode(), plan.tail, *[form.text for form in forms], b"}"])
+        let = Let(text, public)
+        if sound and plan.stands(bits):
+            return let
+        kept = {name: form for (name, bit), form in zip(plan.members, forms, strict=True) if bits & bit}
+        return self._lost(kind, elements, kept) or self._invalid(kind, let, kept) or let
 
-    def _lost(self, version: ResourceVersion, elements: dict[str, bytes], kept: dict[str, Form]) -> Withheld | None:
+    def _lost(self, kind: str, elements: dict[str, Raw], kept: dict[str, Form]) -> Withheld | None:
         """Return the rule when something that must not go missing would."""
-        if version.type == "Observation":
+        if kind == "Observation":
             lost = _value_lost(elements, kept, self.rights)
             if lost:
                 return Withheld("value", lost)
-        for name in REQUIRED.get(version.type, ()):
+        for name in REQUIRED.get(kind, ()):
             if name not in kept:
-                return Withheld("required", f"{version.type}.{name}")
+                return Withheld("required", f"{kind}.{name}")
         if self.rights.recipient.blinded and any(form.arm for form in kept.values()):
             return Withheld("blinded", "names an arm")
         return None
 
-    def _put_together(self, version: ResourceVersion, public: str, kept: dict[str, Form]) -> Withheld | None:
+    def _invalid(self, kind: str, let: Let, kept: dict[str, Form]) -> Withheld | None:
         """Return why what leaves is not valid R4, each element valid by itself or not; None when it is."""
-        resource: dict[str, Any] = {"resourceType": version.type, "id": public}
-        if self.rights.pseudonymous:
-            resource["meta"] = _PSEUDED
-        alone = True
-        for name, form in kept.items():
-            if form.broken:
-                return Withheld("invalid", form.broken)
-            resource[name] = form.value
-            alone = alone and form.alone
+        broken = next((form.broken for form in kept.values() if form.broken), "")
+        if broken:
+            return Withheld("invalid", broken)
         try:
-            if alone and (self.rights.pseudonymous or check_element(version.type, "id", public)):
-                check_together(resource)
+            if check_element(kind, "id", let.id) and all(form.alone for form in kept.values()):
+                check_together(let.body)
             else:
-                check(resource)
+                check(let.body)
         except InvalidResource as error:
             return Withheld("invalid", error.path)
         return None
-
-    def _let(self, version: ResourceVersion, public: str, kept: dict[str, Form], links: Links) -> Let:
-        marked = _MARKED if self.rights.pseudonymous else b""
-        members = b"".join([form.text for form in kept.values()])
-        text = b'{"resourceType":"%s","id":"%s"%s%s}' % (version.type.encode(), public.encode(), marked, members)
-        return Let(text, public, tuple(links.followed))
 
 
 def _study_of_view(version: ResourceVersion, rights: Rights) -> Withheld | None:
@@ -157,9 +166,7 @@ def _study_of_view(version: ResourceVersion, rights: Rights) -> Withheld | None:
     return None
 
 
-def _member(version: ResourceVersion, rights: Rights, subject: Subject | None) -> Withheld | None:
-    if subject is None or subject.study != rights.study.id or subject.patient != version.patient:
-        return Withheld("not-a-subject")
+def _own(version: ResourceVersion, subject: Subject) -> Withheld | None:
     if version.type == "ResearchSubject" and version.id != subject.resource:
         return Withheld("study", "a subject of another study")
     if version.type == "Consent" and version.id not in {consent.resource for consent in subject.consents}:
@@ -170,7 +177,7 @@ def _member(version: ResourceVersion, rights: Rights, subject: Subject | None) -
 
 
 def _coded(version: ResourceVersion, types: TypeRights) -> Withheld | None:
-    if version.type not in CODED or not types.codes:
+    if version.type not in CODED:
         return None
     code = _member_of(codec.members(version.body), "code")
     if any(f"{system}|{code}" in types.codes for system, code in codings(code)):
@@ -178,20 +185,23 @@ def _coded(version: ResourceVersion, types: TypeRights) -> Withheld | None:
     return Withheld("code", version.code)
 
 
-def _member_of(elements: dict[str, bytes], name: str) -> Any:
-    return codec.decode(elements[name]) if name in elements else None
+def _member_of(elements: dict[str, Raw], name: str) -> Any:
+    return codec.decode(bytes(elements[name])) if name in elements else None
 
 
-def _reveals(kind: str, elements: dict[str, bytes]) -> bool:
+def _reveals(kind: str, elements: dict[str, Raw]) -> bool:
     return kind in CODED and code_reveals({"resourceType": kind, "code": _member_of(elements, "code")})
 
 
-def _value_lost(elements: dict[str, bytes], kept: dict[str, Form], rights: Rights) -> str:
+def _value_lost(elements: dict[str, Raw], kept: dict[str, Form], rights: Rights) -> str:
     """Name the value an Observation would leave without, where the file lets some values out.
 
     An Observation without its value reads as one that has none.
     """
-    if not rights.types["Observation"].values or value_name({name: form.value for name, form in kept.items()}):
+    if not rights.types["Observation"].values or value_name({name: kept[name].value for name in _values(kept)}):
         return ""
-    bears = (name for name in elements if name == "extension" or name.startswith("value"))
-    return value_name({name: codec.decode(elements[name]) for name in bears})
+    return value_name({name: codec.decode(bytes(elements[name])) for name in _values(elements)})
+
+
+def _values(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name == "extension" or name.startswith("value")]

@@ -8,6 +8,7 @@ from typing import Final
 from gateway.model.delivery import ChangeKind, Delivery, Package, Packed, Released
 from gateway.model.resource import ResourceVersion
 from gateway.release.decision import Let, Withheld
+from gateway.release.links import Links
 from gateway.release.policy import SHARED, Rights
 from gateway.services.reading import Owed, Reading
 
@@ -37,6 +38,13 @@ class Packing:
         self.entries: list[Released] = []
         self.withheld: Counter[str] = Counter()
         self._reached: dict[str, bool] = {}
+        self._links: dict[str, Links] = {}
+
+    def links(self, patient: str) -> Links:
+        """Return where the references of a patient's resources lead in this package."""
+        if patient not in self._links:
+            self._links[patient] = self.releasing.links(patient, self.reachable)
+        return self._links[patient]
 
     def finish(self) -> Packed:
         """Return the packing's result."""
@@ -59,6 +67,9 @@ class Packing:
         if reached is None:
             self._reached[reference] = True  # two that refer to each other travel together
             reached = self._reached[reference] = self._reach(reference)
+            if not reached:  # whoever asked meanwhile was told otherwise
+                for links in self._links.values():
+                    links.forget()
         return reached
 
     def _reach(self, reference: str) -> bool:
@@ -74,7 +85,7 @@ class Packing:
 
     def share(self, version: ResourceVersion) -> bool:
         """Include a shared resource where the view does not hold its newest change; False when it may not leave."""
-        decision = self.releasing.release(version, None, self.reachable)
+        decision = self.releasing.decide(version, None, self.links(version.patient))
         if isinstance(decision, Withheld):
             return False
         held = self.reading.shared_held(self.delivery.view).get(version.id)
@@ -87,7 +98,7 @@ class Packing:
     def add(self, version: ResourceVersion, let: Let, kind: ChangeKind, *, shared: bool = False) -> Released:
         """Add an entry."""
         stored = (version.id, version.version, version.change)
-        entry = Released(version.type, let.id, let.body, kind, *stored, shared, version.message, let.text)
+        entry = Released(version.type, let.id, let.text, kind, *stored, shared, version.message)
         self.entries.append(entry)
         return entry
 

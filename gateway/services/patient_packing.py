@@ -122,7 +122,7 @@ class PatientPacking(Packing):
         return self._decided[id]
 
     def _decide(self, version: ResourceVersion) -> bool:
-        decision = self.releasing.release(version, self.subject, self.reachable)
+        decision = self.releasing.decide(version, self.subject, self.links(version.patient))
         if isinstance(decision, Withheld):
             self.withheld[decision.rule] += 1
             return self._withheld(version, decision, self.subject)
@@ -160,7 +160,7 @@ class PatientPacking(Packing):
     def _told(self, version: ResourceVersion, held: ManifestEntry, let: Let) -> bool:
         """Whether the view was told these words of the version it holds."""
         before = self._stored(version.id, held.version)
-        told = None if before is None else self.releasing.shaped(before, self.subject, self.reachable)
+        told = None if before is None else self.releasing.shaped(before, self.subject, self.links(before.patient))
         return isinstance(told, Let) and _same_words(told.text, let)
 
     def _stored(self, id: str, number: int) -> ResourceVersion | None:
@@ -187,8 +187,8 @@ class PatientPacking(Packing):
     def _retract(self, version: ResourceVersion) -> None:
         public, body = retraction(version, self.rights)
         stored = (version.id, version.version, version.change)
-        said = (version.message, codec.encode(body) if body else b"")
-        entry = Released(version.type, public, body, ChangeKind.RETRACTED, *stored, False, *said)
+        said = codec.encode(body)
+        entry = Released(version.type, public, said, ChangeKind.RETRACTED, *stored, message=version.message)
         self.entries.append(entry)
         self.carried[version.id] = entry
 
@@ -262,4 +262,4 @@ def _in_error(let: Let) -> bool:
 
 def _same_words(text: bytes, let: Let) -> bool:
     """Whether two bodies say the same: order and the zeros of a number aside."""
-    return text == let.text or (bool(text) and codec.decode(text) == let.body)
+    return text == let.text or bool(codec.decode(text) == let.body)

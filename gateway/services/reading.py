@@ -96,7 +96,7 @@ class Reading:
         if missing:
             self._heads.update(self.tx.resources.heads(missing))
         for _, rights in cursors:
-            self.releasing(rights).forms.meet(met.pop(rights.view, ()))
+            self.releasing(rights).ids.meet(met.pop(rights.view, set()))
 
     def _know(self, newest: Iterable[ResourceVersion]) -> None:
         for version in newest:

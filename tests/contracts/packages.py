@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
+from gateway.fhir import codec
 from gateway.model.delivery import ChangeKind, Package, Released, View
 from gateway.model.names import SUBJECT_NUMBER
 from gateway.model.recipient import Recipient
@@ -47,7 +48,7 @@ def observation(id: str = "o1", value: str = "1.50", subject: str = "p1") -> dic
 def released(
     body: dict[str, Any], kind: ChangeKind = ChangeKind.CREATED, version: int = 1, change: int = 1
 ) -> Released:
-    return Released(body["resourceType"], body["id"], body, kind, internal(body["id"]), version, change)
+    return Released(body["resourceType"], body["id"], codec.encode(body), kind, internal(body["id"]), version, change)
 
 
 def package(*entries: Released, delivery_id: str = "7-1", repeat: bool = False, view: View = VIEW) -> Package:

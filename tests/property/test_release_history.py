@@ -61,7 +61,7 @@ class Receiver:
             if entry.kind is ChangeKind.RETRACTED:
                 self.holds.pop(entry.resource, None)
             else:
-                self.holds[entry.resource] = entry.body
+                self.holds[entry.resource] = codec.decode(entry.text)
 
 
 def play(trial: World, step, receiver: Receiver) -> None:
@@ -101,9 +101,9 @@ def standing(trial):
 
 
 def look_at(entry, entitled, subject) -> None:
-    if entry.body:
-        check(entry.body)
-        text = codec.encode(entry.body).decode()
+    if entry.text != b"{}":
+        check(codec.decode(entry.text))
+        text = entry.text.decode()
         assert not any(id in text for id in INTERNAL)
         assert not any(word in text for word in PERSONAL)
     if entry.kind is not ChangeKind.RETRACTED and not entry.shared:

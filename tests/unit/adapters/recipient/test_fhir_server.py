@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from adapters.recipient.fhir_server import FhirServer, same
 from fixtures.standins.fhir import FhirStandIn

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 
 from gateway.errors import InvalidResource, StoreUnavailable
 from gateway.model.delivery import (
@@ -187,7 +188,9 @@ def test_refused_entries_are_listed_by_their_internal_name_and_not_held(store, c
 
 def test_shared_resources_are_noted_once_they_were_taken(store, clock, world):
     study = {"resourceType": "ResearchStudy", "id": "s1", "status": "active"}
-    deliver, _ = world(Deferred("HTTP 503"), Accepted(), entries=(replace(released(study, change=4), shared=True),))
+    deliver, _ = world(
+        Deferred("HTTP 503"), Accepted(), entries=(structs.replace(released(study, change=4), shared=True),)
+    )
     id = plan(store, clock())
 
     deliver(id)

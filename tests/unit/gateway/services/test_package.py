@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from gateway.errors import InvalidResource
+from gateway.fhir import codec
 from gateway.fhir.checks import validate
 from gateway.model.delivery import BACKFILL
 from tests.releasing import (
@@ -53,8 +54,8 @@ def test_a_subject_travels_with_all_it_refers_to_in_an_order_a_server_can_check(
         ("Observation", "created"),
     ]
     for entry in packages[0].entries:
-        validate(entry.body)
-        assert entry.body["id"] == entry.id != entry.resource
+        validate(codec.decode(entry.text))
+        assert codec.decode(entry.text)["id"] == entry.id != entry.resource
 
 
 def test_an_entry_names_the_message_that_said_it_for_the_log(trial):
@@ -76,7 +77,7 @@ def test_the_next_result_travels_alone(trial):
     package = trial.deliver()[0]
 
     assert [entry.type for entry in package.entries] == ["Observation"]
-    assert package.entries[0].body["subject"]["reference"].startswith("Patient/")
+    assert codec.decode(package.entries[0].text)["subject"]["reference"].startswith("Patient/")
 
 
 def test_nothing_leaves_of_a_patient_who_is_no_subject(trial):
@@ -159,7 +160,7 @@ def test_a_registration_deleted_takes_everything_back(trial):
         ("ResearchSubject", "retracted"),
     ]  # fmt: skip
     for entry in packages[0].entries:
-        validate(entry.body)
+        validate(codec.decode(entry.text))
     assert kinds(trial.deliver()) == []
 
 
@@ -205,7 +206,7 @@ def test_an_error_of_a_subject_still_on_study_is_an_update(trial):
     packages = trial.deliver()
 
     assert kinds(packages) == [("Observation", "updated")]
-    assert packages[0].entries[0].body["status"] == "entered-in-error"
+    assert codec.decode(packages[0].entries[0].text)["status"] == "entered-in-error"
 
 
 def test_a_change_the_view_cannot_see_sends_nothing(trial):
@@ -259,7 +260,7 @@ def test_a_reference_to_what_may_not_leave_is_dropped(trial):
     entries = {entry.type: entry for entry in trial.deliver()[0].entries}
 
     sent = entries["Observation"]
-    assert entries["DiagnosticReport"].body["result"] == [{"reference": sent.reference}]
+    assert codec.decode(entries["DiagnosticReport"].text)["result"] == [{"reference": sent.reference}]
 
 
 def test_a_shared_resource_comes_along_once_and_again_when_it_changed(tmp_path):
@@ -288,7 +289,7 @@ def test_a_recipient_that_must_see_each_version_gets_them_in_order(tmp_path):
         packages = trial.deliver()
 
     observed = [entry for entry in packages[0].entries if entry.type == "Observation"]
-    assert [(entry.version, entry.kind.value, entry.body["status"]) for entry in observed] == [
+    assert [(entry.version, entry.kind.value, codec.decode(entry.text)["status"]) for entry in observed] == [
         (1, "created", "preliminary"),
         (2, "updated", "final"),
     ]
@@ -442,4 +443,4 @@ def test_a_long_message_that_a_person_replays_is_sent_once_more(trial):
         tx.deliveries.replay(trial.cursor().id, trial.now, from_change=before)
     (again,) = trial.deliver()
 
-    assert [entry.body for entry in again.entries] == [entry.body for entry in first.entries]
+    assert [entry.text for entry in again.entries] == [entry.text for entry in first.entries]

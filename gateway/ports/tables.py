@@ -147,7 +147,10 @@ class Deliveries(Protocol):
         """
 
     def due(self, now: datetime, limit: int, republish_after: timedelta) -> list[Delivery]:
-        """Return due deliveries not published since ``republish_after``, oldest first, breakers respected."""
+        """Return due deliveries not published since ``republish_after``, oldest first, breakers respected.
+
+        Where there are more than ``limit``, each recipient has its share: a backlog does not crowd out the others.
+        """
 
     def published(self, ids: Iterable[int], now: datetime) -> None:
         """Note that wake-ups for these, found due at ``now``, were confirmed by the broker."""

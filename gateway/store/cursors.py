@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -84,3 +86,15 @@ def delivery_of(row: Any) -> Delivery:
         lease_until=row.lease_until,
         detail=row.detail,
     )
+
+
+def shared_out(rows: Sequence[Any], limit: int) -> list[Any]:
+    """Return the first ``limit`` rows, taken from one recipient after the other in turn, in the order they came in."""
+    if len(rows) <= limit:
+        return list(rows)
+    counted: Counter[str] = Counter()
+    turns = []
+    for place, row in enumerate(rows):
+        counted[row.recipient] += 1
+        turns.append((counted[row.recipient], place))
+    return [rows[place] for place in sorted(place for _, place in sorted(turns)[:limit])]

@@ -24,6 +24,7 @@ from gateway.store.cursors import (
     further_back,
     rewound,
     settled,
+    shared_out,
     standing,
 )
 from gateway.store.planning import plan
@@ -96,7 +97,10 @@ class SqlDeliveries:
         plan(self._unit, due, now)
 
     def due(self, now: datetime, limit: int, republish_after: timedelta) -> list[Delivery]:
-        """Return due deliveries not published since ``republish_after``, oldest first, breakers respected."""
+        """Return due deliveries not published since ``republish_after``, oldest first, breakers respected.
+
+        Where there are more than ``limit``, each recipient has its share: a backlog does not crowd out the others.
+        """
         owing = set(self._connection.execute(_OWING).scalars())
         recipients = sorted(owing - set(self._connection.execute(_OPEN, {"now_": now}).scalars()))
         if not recipients or limit < 1:
@@ -105,8 +109,8 @@ class SqlDeliveries:
         names = {f"recipient_{place}": name for place, name in enumerate(recipients)}
         asked = {**names, "now_": now, "published_": now - republish_after, "limit_": limit}
         rows = self._connection.execute(union_all(*oldest), asked).all()
-        chosen = sorted(rows, key=lambda row: (row.due_at, row.id))[:limit]
-        return [delivery_of(row) for row in chosen]
+        oldest_first = sorted(rows, key=lambda row: (row.due_at, row.id))
+        return [delivery_of(row) for row in shared_out(oldest_first, limit)]
 
     def published(self, ids: Iterable[int], now: datetime) -> None:
         """Note that wake-ups for these, found due at ``now``, were confirmed by the broker.

@@ -88,6 +88,13 @@ def test_what_is_due_comes_oldest_first_and_not_before_its_time(store):
     assert due(store, NOW - SECOND) == []
 
 
+def test_the_backlog_of_one_recipient_does_not_crowd_out_another(store):
+    backlog = [plan(store, patient=uid(number)) for number in range(1, 21)]
+    new = plan(store, view=View("ctms", "mld-01"), now=NOW + SECOND)
+    assert due(store, NOW + SECOND, limit=6) == [*backlog[:5], new]
+    assert due(store, NOW + SECOND, limit=21) == [*backlog, new]
+
+
 def test_a_published_cursor_is_published_again_only_after_a_while(store):
     cursor = plan(store)
     with store.begin() as tx:

@@ -71,6 +71,17 @@ class TrialSystems:
             for server in self._servers.values():
                 server.answering.set()
 
+    @contextmanager
+    def failing(self):
+        """Inside, the servers answer 500 and take nothing in."""
+        for server in self._servers.values():
+            server.fail(500)
+        try:
+            yield
+        finally:
+            for server in self._servers.values():
+                server.fail(0)
+
     @property
     def received(self):
         """What each recipient holds: id -> ``Type/id`` -> newest resource."""

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
-_SEPARATOR = "\x1f"
+SEPARATOR: Final = "\x1f"
+"""Stands between the resource type and each of the business identifiers in what an id is made of."""
+
+_VARIANT: Final = {digit: f"{int(digit, 16) & 3 | 8:x}" for digit in "0123456789abcdef"}
 _BLOCK = 64
 """Bytes of a block of SHA-256."""
 
@@ -25,11 +28,14 @@ def resource_id(key: bytes, resource_type: str, *business: str) -> str:
     >>> UUID(resource_id(b"k" * 32, "Patient", "urn:x", "1")).version
     5
     """
-    made = bytearray(mac(key, _SEPARATOR.join((resource_type, *business)).encode())[:16])
-    made[6] = made[6] & 0x0F | 0x50  # version 5
-    made[8] = made[8] & 0x3F | 0x80  # the variant of RFC 4122
-    text = made.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return named_id(key, SEPARATOR.join((resource_type, *business)))
+
+
+def named_id(key: bytes, name: str) -> str:
+    """Return the id of the resource whose type and business identifiers ``name`` holds, joined by ``SEPARATOR``."""
+    text = mac(key, name.encode()).hex()
+    # version 5 and the variant of RFC 4122 stand in the place of six bits
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
 def mac(key: bytes, value: bytes) -> bytes:

@@ -31,7 +31,18 @@ class Identifier(NamedTuple):
 
 
 def cx(found: Field, context: Context, *, unnamed: str = "") -> Identifier | None:
-    """Convert a ``CX`` to an Identifier and its authority; as ``cx_identifier``."""
+    """Convert a ``CX`` to an Identifier and its authority; as ``cx_identifier``.
+
+    The identifiers of a person are asked for twice, by what names the Patient and by the Patient's map: once is enough.
+    """
+    key = (context.segment, context.number, context.repetition, found, unnamed)
+    if key not in context.memo:
+        context.memo[key] = _cx(found, context, unnamed)
+    made: Identifier | None = context.memo[key]
+    return made
+
+
+def _cx(found: Field, context: Context, unnamed: str) -> Identifier | None:
     value = found.component(1)
     if not value:
         return None

@@ -355,3 +355,42 @@ def test_a_name_that_is_not_known_any_more_is_told_and_asked_again(gateway):
     assert len(edc.tried) == 5
     edc.go_on()
     assert len(edc.tried) == 6
+
+
+def test_a_clock_set_back_while_an_attempt_is_under_way_sends_nothing_twice(gateway, far_end):
+    def script(_request):
+        if not edc.tried:
+            edc.clock.advance(hours=-1)
+            edc.work()
+        return answer(200)
+
+    server = far_end(script)
+    edc = gateway(server.address)
+    (id,) = edc.plan()
+
+    edc.work()
+    edc.work()
+
+    assert edc.cursor(id).state is IDLE
+    assert [request.headers["idempotency-key"] for request in server.seen] == [f"{id}-1"]
+    with edc.store.begin(write=False) as tx:
+        assert [one.outcome for one in tx.deliveries.attempts(id)] == ["accepted"]
+
+
+def test_a_clock_set_back_delays_neither_what_is_new_nor_what_waits_to_be_tried_again(gateway, far_end):
+    server = far_end(lambda request: answer(503) if not edc.tried else fine(request))
+    edc = gateway(server.address)
+    (waiting,) = edc.plan()
+    edc.work()
+    assert edc.cursor(waiting).state is DUE
+
+    edc.clock.advance(hours=-1)
+    first, new = edc.plan(2)
+    edc.work()
+    assert (edc.cursor(new).state, len(server.seen)) == (IDLE, 2)
+
+    edc.clock.advance(seconds=5)
+    edc.work()
+    assert first == waiting
+    assert edc.cursor(waiting).state is IDLE
+    assert [request.method for request in server.seen] == ["POST"] * 3

@@ -44,6 +44,22 @@ def test_translating_twice_on_two_machines_gives_the_same():
     assert translate(*RICH) == translate(*RICH)
 
 
+@pytest.mark.parametrize(
+    "in_order",
+    [
+        ("202510260159", "202510260230+0200", "202510260210+0100", "202510260300"),
+        ("202503300159", "202503300300", "202503300301"),
+        ("202402282359", "202402290000", "202402292359", "202403010000"),
+    ],
+    ids=["clocks go back", "clocks go forward", "leap day"],
+)
+def test_messages_are_ordered_by_the_moment_msh_7_names(in_order):
+    moments = [translate(*RICH, sent=sent).sent_at for sent in in_order]
+
+    assert None not in moments
+    assert sorted(set(moments)) == moments
+
+
 def test_another_id_key_gives_ids_that_cannot_be_matched():
     first = SiteTranslator({SITE.id: SITE}, {"ehr": Feed(id="ehr", site=SITE.id)}, b"k" * 32)
     second = SiteTranslator({SITE.id: SITE}, {"ehr": Feed(id="ehr", site=SITE.id)}, b"j" * 32)

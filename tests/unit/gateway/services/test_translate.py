@@ -41,6 +41,9 @@ class Written:
         self.begun: list[str] = []
         self._become = become
 
+    def become(self, name: str, translation: Translation) -> None:
+        self._become[name] = translation
+
     def begin(self, messages: Sequence[Message]) -> "Work":
         self.begun += [message.control_id for message in messages]
         return Work(self, messages)
@@ -137,6 +140,27 @@ def test_a_result_that_was_another_patients_is_taken_back_from_who_holds_it(tria
 
     (package,) = trial.deliver()
     assert [(entry.type, entry.kind) for entry in package.entries] == [("Observation", ChangeKind.RETRACTED)]
+
+
+def test_a_clock_that_is_set_back_holds_no_lane_up_and_the_order_of_sending_stays(trial):
+    later, earlier = an_observation(status="amended"), an_observation(status="final")
+    become = {
+        "sent second": replace(said(a_patient(), later), sent_at=NOON),
+        "sent first": replace(said(earlier), sent_at=NOON - timedelta(hours=2)),
+    }
+    store(trial, *become)
+    pool = Written(become)
+    pool.when["sent second"] = lambda: setattr(trial, "now", trial.now - timedelta(hours=1))
+    assert role(trial, pool, limits=Limits(batch=1)).run() == 2
+
+    assert set(states(trial).values()) == {"translated"}
+    with trial.store.begin() as tx:
+        (held,) = tx.resources.heads([later["id"]]).values()
+        assert tx.lanes.claim("another", trial.now, timedelta(minutes=1), 8) == []
+    assert codec.decode(held.body)["status"] == "amended"
+    store(trial, "sent third")
+    pool.become("sent third", said(an_observation("new")))
+    assert role(trial, pool, "another").run() == 1
 
 
 def test_a_role_that_is_to_end_finishes_the_batch_at_hand_and_no_more(trial):

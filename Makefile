@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test check bench audit services lock clean
+.PHONY: run test check bench soak audit services lock clean
 
 run: .venv/.runtime
 	$(BIN)/gateway demo $(ARGS)
@@ -20,6 +20,10 @@ check: .venv/.dev
 
 bench: .venv/.dev services
 	$(BIN)/python -m tests.bench $(ARGS)
+
+# Random kills and failing servers under load, 20 minutes at most; ARGS='--minutes 4 --seed 7' for less.
+soak: .venv/.dev services
+	$(BIN)/python -m tests.soak $(ARGS)
 
 # Known vulnerabilities (needs the network), secrets in tracked files, licences. The tools are kept apart from ours.
 audit: .venv/audit/.made .venv/.runtime

@@ -170,8 +170,12 @@ class Deployment:
         """Start a process again, for these roles from now on when given, and wait until it is ready."""
         member = self.members[name]
         member.roles = roles or member.roles
-        self._spawn(member)
+        self.start(name)
         self._wait_until_ready(member)
+
+    def start(self, name):
+        """Start a process again and do not wait for it."""
+        self._spawn(self.members[name])
 
     def stop(self):
         """Ask every process to end, and see it end well and in time."""

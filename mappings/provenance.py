@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gateway.errors import StructureError
+from gateway.hl7v2.message import Segment
 from gateway.hl7v2.peek import content_digest
 from gateway.model.names import MESSAGE_DIGEST
 from mappings.context import Context, Draft
@@ -42,13 +43,14 @@ def provenance(raw: bytes, context: Context) -> None:
             owned.setdefault(survivors.get(draft.patient, draft.patient), []).append(at)
     if len(owned) * len(shared) > _MOST_TARGETS:
         raise StructureError("more patients and shared resources than can be taken in one message")
+    event = context.message.first("EVN")
     if shared:
         owned = owned or {"": []}
     for owner, its in owned.items():
-        _one(owner, [drafts[at] for at in sorted(its + shared)], digest, context)
+        _one(owner, [drafts[at] for at in sorted(its + shared)], digest, event, context)
 
 
-def _one(patient: str, targets: list[Draft], digest: str, context: Context) -> None:
+def _one(patient: str, targets: list[Draft], digest: str, event: Segment | None, context: Context) -> None:
     context.patient = patient
     draft = context.draft("Provenance", context.id("Provenance", context.feed, digest, patient))
     body: dict[str, Any] = draft.body
@@ -57,7 +59,6 @@ def _one(patient: str, targets: list[Draft], digest: str, context: Context) -> N
     body["activity"] = _ACTIVITY
     message = context.message
     MSH_PROVENANCE.apply(message.msh, context, draft)
-    event = message.first("EVN")
     if event is not None:
         EVN_PROVENANCE.apply(event, context, draft)
     assembler = {"coding": [{"system": AGENT_TYPES, "code": "assembler"}]}

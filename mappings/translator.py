@@ -15,13 +15,15 @@ from zoneinfo import ZoneInfo
 from gateway.errors import InvalidResource, MessageError
 from gateway.hl7v2.message import Message, parse
 from gateway.model.site import Feed, Site
-from gateway.model.translation import Failure, Statement, Translation
+from gateway.model.translation import Failure, Finding, Statement, Translation
 from mappings.context import Context
 from mappings.coverage import not_mapped
 from mappings.datatypes.ts import sent_at
 from mappings.messages import EVERYWHERE, RULES
 from mappings.provenance import provenance
 from mappings.statements import statement
+
+MOST_FINDINGS = 500
 
 CACHE_LIMIT = 20_000
 """Entries a site's cache may hold; past that it starts afresh (codes of a site are a few thousand)."""
@@ -126,8 +128,10 @@ class SiteTranslator:
         return tuple(statement(draft, context) for draft in context.drafts.values())
 
 
-def _findings(message: Message, context: Context) -> tuple[Any, ...]:
-    return (*message.findings, *context.findings)
+def _findings(message: Message, context: Context) -> tuple[Finding, ...]:
+    findings = (*message.findings, *context.findings)
+    more = len(findings) - MOST_FINDINGS
+    return (*findings[:MOST_FINDINGS], Finding("message", f"and {more} findings more")) if more > 0 else findings
 
 
 def _failure(error: MessageError | InvalidResource) -> Failure:

@@ -71,6 +71,8 @@ class Connection(asyncio.Protocol):
         self._slots: deque[Slot] = deque()
         self._transport: asyncio.Transport
         self.made = False
+        self.opened_at = time.monotonic()
+        self.trusted = False
         self._began: float | None = None
         self._stuck: float | None = None
         self._heard = time.monotonic()
@@ -132,6 +134,7 @@ class Connection(asyncio.Protocol):
 
     def answered(self, slot: Slot, answer: Answer) -> None:
         """Take an answer; ``flush`` sends what is next in order."""
+        self.trusted = self.trusted or answer.accepted
         if slot.answer is None:
             slot.answer = answer
         elif slot.sent:
@@ -168,14 +171,27 @@ class Connection(asyncio.Protocol):
             log.warning("sender does not read its answers; connection closed", feed=self._feed.id)
             self._transport.abort()
         elif self._began is not None and now - self._began > self._feed.frame_timeout and not self._paused:
-            for piece in self._reader.finish():
-                self._take(piece, cut_off=True)
-            self._began = None
-            self.end()
+            self.cut_off()
         elif self._idle(now):
             self.end()
         else:
             self.read_on()
+
+    def cut_off(self) -> None:
+        """Wait no more for the rest of a block: keep and answer what came of it, then close."""
+        for piece in self._reader.finish():
+            self._take(piece, cut_off=True)
+        self._began = None
+        self.end()
+
+    def displaceable(self) -> tuple[bool, float] | None:
+        """Return how early this connection gives way to a new one where there are too many; None: it does not.
+
+        It keeps its place once a message was taken from it, and while one waits for its answer.
+        """
+        if self.trusted or self._slots:
+            return None
+        return (self._began is None, self._began or self.opened_at)
 
     def _idle(self, now: float) -> bool:
         limit = self._feed.idle_timeout
@@ -185,6 +201,11 @@ class Connection(asyncio.Protocol):
         """Close now, whatever waits."""
         self._ending = True
         self._transport.abort()
+
+    @property
+    def ending(self) -> bool:
+        """Whether it is read no more, and closes when its answers have left."""
+        return self._ending
 
     @property
     def waits(self) -> bool:

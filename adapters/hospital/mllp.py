@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any, Final
 
 import structlog
@@ -75,16 +76,30 @@ class _FeedListener:
         """Return why a new connection is not taken: ``stopping``, ``limit``, ``certificate`` or nothing."""
         if self._closing:
             return "stopping"
-        if len(self.connections) >= self.feed.max_connections:
-            return "limit"
         tls = self.feed.tls
         if tls and tls.client_subject and not shows_subject(transport.get_extra_info("peercert"), tls.client_subject):
             log.warning("not a certificate of this feed", feed=self.feed.id, sha256=fingerprint(transport))
             return "certificate"
-        return ""
+        return "" if self._has_room() else "limit"
+
+    def _has_room(self) -> bool:
+        """Say whether one more connection may be taken, and close one for it where there are too many.
+
+        Only those that no message was taken from give way: first the one that sends a block the longest, then the one
+        that has been silent the longest. So whoever holds many connections open keeps nobody out.
+        """
+        open_ones = [connection for connection in self.connections if not connection.ending]
+        if len(open_ones) < self.feed.max_connections:
+            return True
+        ranked = [(rank, one) for one in open_ones if (rank := one.displaceable())]
+        if not ranked:
+            return False
+        self.refused("displaced")
+        min(ranked, key=itemgetter(0))[1].cut_off()
+        return True
 
     def refused(self, reason: str) -> None:
-        """Count a connection that was closed at once."""
+        """Count a connection that was closed at once, or for another."""
         log.warning("connection refused", feed=self.feed.id, reason=reason)
         self._metrics.connections_refused.labels(self.feed.id, reason).inc()
 

@@ -7,8 +7,10 @@ numbers, dates and times. Lengths and table values are not.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Final
 
 from gateway.errors import MessageError, Place, StructureError
@@ -43,33 +45,43 @@ def resolved(message: Message) -> Resolved:
     return resolve(message.type, message.event, stated, message.version)
 
 
-def check(message: Message) -> list[MessageError]:
-    """Return where the message breaks the standard, in its order; [] when nowhere. Codes are of table 0357.
+def check(message: Message, most: int = 1000) -> list[MessageError]:
+    """Return where the message breaks the standard: the first ``most`` places, [] when nowhere; codes of table 0357.
 
     Z segments are allowed anywhere; a message whose structure is not known has its fields checked alone.
     """
+    return list(islice(_errors(message), most))
+
+
+def _errors(message: Message) -> Iterator[MessageError]:
     reading = resolved(message)
-    errors: list[MessageError] = []
     if reading.layout is not None:
         names = tuple(segment.name for segment in message.segments)
         fitted = fit(reading.layout, names)
         strays = [message.segments[position] for position in fitted.stray]
-        errors += [StructureError("no such segment here", stray.place(), SEQUENCE) for stray in strays]
-        errors += _missing(fitted.root, names)
+        yield from (StructureError("no such segment here", stray.place(), SEQUENCE) for stray in strays)
+        yield from _missing(fitted.root, _positions(names))
     for segment in message.segments:
-        errors += _fields(segment, reading.version, message.delimiters.repetition)
-    return errors
+        yield from _fields(segment, reading.version, message.delimiters.repetition)
 
 
-def _missing(shape: Shape, names: tuple[str, ...]) -> Iterator[MessageError]:
+def _positions(names: tuple[str, ...]) -> dict[str, list[int]]:
+    positions: dict[str, list[int]] = {}
+    for position, name in enumerate(names):
+        positions.setdefault(name, []).append(position)
+    return positions
+
+
+def _missing(shape: Shape, positions: Mapping[str, Sequence[int]]) -> Iterator[MessageError]:
+    """Yield the segments that are missing; ``positions``: where in the message each name stands, ascending."""
     for index, item in enumerate(() if shape.layout.choice else shape.layout.items):
         if item.needed and not shape.counts[index]:
             name = _first_needed(item)
-            before = names[: shape.start()].count(name) if shape.children else 0
+            before = bisect_left(positions.get(name, ()), shape.start()) if shape.children else 0
             yield StructureError("the segment is missing", Place(name, before + 1), SEQUENCE)
     for child in shape.children:
         if isinstance(child, Shape):
-            yield from _missing(child, names)
+            yield from _missing(child, positions)
 
 
 def _first_needed(item: Item) -> str:

@@ -17,6 +17,8 @@ NULL = '""'
 """What a sender writes to say that a value is no longer so."""
 
 _BLANKS = " \t"
+_MOST_COMPONENTS = 10_000
+"""Beyond, where no standard has any, the rest of a field stays one component."""
 
 
 class Syntax:
@@ -149,7 +151,7 @@ class Field:
     def _split(self) -> list[str]:
         if self._parts is None:
             separator = self._syntax.component
-            self._parts = self.raw.split(separator) if separator else [self.raw]
+            self._parts = self.raw.split(separator, _MOST_COMPONENTS) if separator else [self.raw]
         return self._parts
 
     def _part(self, n: int) -> str:

@@ -20,6 +20,9 @@ __all__ = ["Field", "Message", "Segment", "parse", "parse_text"]
 
 _AROUND = "\ufeff\x0b\x1c\r\n \t\x00"
 MOST_SEGMENTS: Final = 100_000
+MOST_REPETITIONS: Final = 100_000
+_MOST_FIELDS: Final = 10_000
+"""Beyond, where no standard has any, the rest of a segment stays one field."""
 _SEGMENT_NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
 
 
@@ -67,14 +70,20 @@ class Segment:
         return [field for field in self.all_repeats(n) if field]
 
     def all_repeats(self, n: int) -> list[Field]:
-        """Return every repetition of field ``n``, the empty ones too, so that the index is HL7's; [] when absent."""
+        """Return every repetition of field ``n``, the empty ones too, so that the index is HL7's; [] when absent.
+
+        Raises ``StructureError`` for more than ``MOST_REPETITIONS``.
+        """
         raw = self.raw(n)
         if not raw:
             return []
         separator = self._syntax.repetition
         if not separator or separator not in raw or self._is_msh_2(n):
             return [Field(raw, self._syntax)]
-        return [Field(part, self._syntax) for part in raw.split(separator)]
+        parts = raw.split(separator, MOST_REPETITIONS)
+        if len(parts) > MOST_REPETITIONS:
+            raise StructureError(f"more than {MOST_REPETITIONS} repetitions", self.place(n), "102")
+        return [Field(part, self._syntax) for part in parts]
 
     def value(self, n: int, component: int = 1) -> str:
         """Return the text of a component of the first repetition of field ``n``; ``""`` when absent or null."""
@@ -101,7 +110,7 @@ class Segment:
 
     def _cut(self) -> list[str]:
         separator = self._syntax.delimiters.field
-        fields = self.line.split(separator)
+        fields = self.line.split(separator, _MOST_FIELDS)
         if self.name == "MSH":
             fields.insert(1, separator)
         self._fields = fields

@@ -25,6 +25,8 @@ from gateway.model.site import Feed
 from gateway.ports import Clock
 
 DUPLICATE: Final = MessageError("MSH-10 was used before for other content", Place("MSH", 1, 10), "205")
+_TOLD: Final = 100
+"""How many errors of one message are answered."""
 HEAD: Final = 64 * 1024
 """How much is kept of what is larger than its feed takes."""
 
@@ -257,6 +259,6 @@ def _check_bytes(feed: Feed, raw: bytes) -> None:
 
 def _unsound(raw: bytes) -> list[MessageError]:
     try:
-        return check(parse(raw))
+        return check(parse(raw), _TOLD)
     except MessageError as error:
         return [error]

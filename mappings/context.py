@@ -27,7 +27,7 @@ class Sealed(Struct, frozen=True, gc=False):
     """The beginning of a body, checked and written: ``text`` is its JSON, a comma behind the last element.
 
     ``names`` are its elements without resourceType and id, ``code`` (``preferred_code``), ``date`` and ``status`` what
-    a statement says of it.
+    a statement says of it. ``ousted`` are the other forms of the choices it makes (``statements.ousted``).
     """
 
     text: bytes
@@ -35,6 +35,7 @@ class Sealed(Struct, frozen=True, gc=False):
     code: str
     date: datetime | None
     status: str
+    ousted: tuple[str, ...]
 
 
 class Draft(Struct):
@@ -108,12 +109,20 @@ class Context:
     number: int = 0
     repetition: int = 1
     current: Draft | None = None
+    ranks: dict[str, int] = default(default_factory=dict)
 
     def of_this_message(self, reason: str, *names: str) -> tuple[str, ...]:
         """Return business identifiers that no other message can repeat, and hold what this message says."""
         self.unnamed = self.unnamed or reason
         header = self.message.msh
         return ("of-message", self.feed, header.value(7), header.value(10), *names)
+
+    def rank(self, kind: str) -> int:
+        """Return how much the feed's word counts for a resource type."""
+        known = self.ranks.get(kind)
+        if known is None:
+            known = self.ranks[kind] = self.site.rank(self.feed, kind)
+        return known
 
     # --- resources --------------------------------------------------------------------------------------------------
 

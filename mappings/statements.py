@@ -29,21 +29,29 @@ def statement(draft: Draft, context: Context) -> Statement:
 
 
 def _made(draft: Draft, context: Context) -> Statement:
-    sealed = draft.sealed or _sealed(draft, context)
-    later = draft.body if draft.sealed else {}
-    text = sealed.text + written(draft.type, later) if later else sealed.text
+    kind, nulled = draft.type, draft.removes
+    sealed = draft.sealed
+    if sealed is None:
+        sealed, later = _sealed(draft, context), {}
+    else:
+        later = draft.body
+    text, removes = sealed.text, sealed.ousted
+    if later:
+        text += written(kind, later)
+    if later or nulled:
+        removes = _removes(kind, (*sealed.names, *later), nulled)
     return Statement(
-        type=draft.type,
-        id=draft.id,
-        body=text[:-1] + b"}",
-        patient=draft.patient,
-        removes=_removes(draft.type, (*sealed.names, *later), draft.removes),
-        rank=context.site.rank(context.feed, draft.type),
-        code=sealed.code,
-        date=sealed.date,
-        status=sealed.status,
-        held=draft.held or (context.unnamed if draft.patient else ""),
-        tentative=tuple(sorted(draft.tentative)) if draft.tentative else (),
+        kind,
+        draft.id,
+        text[:-1] + b"}",
+        draft.patient,
+        removes,
+        context.rank(kind),
+        sealed.code,
+        sealed.date,
+        sealed.status,
+        draft.held or (context.unnamed if draft.patient else ""),
+        tuple(sorted(draft.tentative)) if draft.tentative else (),
     )
 
 
@@ -53,7 +61,8 @@ def _sealed(draft: Draft, context: Context) -> Sealed:
     text = _encoded(draft)[:-1] + b","
     date = date_text(body)
     moment = _utc(date, context) if date else None
-    return Sealed(text, tuple(body), preferred_code(body), moment, body.get("status") or "")
+    names = tuple(body)
+    return Sealed(text, names, preferred_code(body), moment, body.get("status") or "", ousted(draft.type, names))
 
 
 def _encoded(draft: Draft) -> bytes:

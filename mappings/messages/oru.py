@@ -8,15 +8,17 @@ from typing import Any, Final
 from gateway.errors import Place, StructureError
 from gateway.hl7v2.message import Message, Segment
 from gateway.hl7v2.structures import Group, group
+from gateway.model.identity import SEPARATOR, named_id
 from mappings.context import Context, Draft
 from mappings.messages.passing import passing_visit
 from mappings.numbers import NumberFormat
 from mappings.segments.nte import NTE_OBSERVATION, NTE_REPORT
 from mappings.segments.obr import OBR_REPORT, OBR_SPECIMEN, category, effective, order_key, report_key
 from mappings.segments.obx import OBX_OBSERVATION, identity
-from mappings.segments.obx_meaning import meaning_of
+from mappings.segments.obx_meaning import say
 from mappings.segments.obx_order import AHEAD, Order, lies_ahead, open_order
-from mappings.segments.obx_whole import put_together
+from mappings.segments.obx_shared import shared_by
+from mappings.segments.obx_whole import Result, padded, put_together
 from mappings.segments.orc import ORC_REPORT
 from mappings.segments.pd1 import PD1_PATIENT
 from mappings.segments.pid import patient
@@ -118,8 +120,10 @@ def _add(report: Draft, element: str, drafts: list[Draft]) -> None:
 def _order(obr: Segment, orc: Segment | None, visit: Draft | None, context: Context) -> Order:
     site = context.site
     elements = effective(obr, context) or {}
+    key = order_key(obr, orc, context)
     order = Order(
-        key=order_key(obr, orc, context),
+        key=key,
+        prefix=SEPARATOR.join(("Observation", site.id, *key, "")),
         day=_day(elements, context),
         format=NumberFormat(site.decimal_comma, site.thousands),
         dialect=_dialect(context),
@@ -184,10 +188,17 @@ def _of_specimens(found: Group, specimens: list[Draft], order: Order, context: C
 
 def _observation(obx: Segment, order: Order, context: Context) -> Draft:
     """State the Observation of an OBX."""
-    known = order.meaning = meaning_of(obx, _day_of(obx, order), order.dialect, context)
-    draft = context.draft("Observation", context.id("Observation", *order.key, *identity(obx, context)))
+    fields = padded(obx)
+    shared = shared_by(obx, fields, order, context)
+    if shared.known.gaps or shared.known.finding:
+        say(shared.known, obx, context)
+    if fields[21]:
+        id = context.id("Observation", *order.key, *identity(obx, context))
+    else:
+        id = named_id(context.id_key, order.prefix + shared.name + order.ordinal(shared.named))
+    draft = context.draft("Observation", id)
     is_new = len(draft.body) == 2
-    sealed = put_together(obx, draft, order, known, context) if is_new else None
+    sealed = put_together(Result(obx, fields, shared, order, context), draft) if is_new else None
     status = sealed.status if sealed is not None else _converted(obx, draft, order, context)
     if status in _TAKEN_BACK:
         draft.held = ""
@@ -203,18 +214,3 @@ def _converted(obx: Segment, draft: Draft, order: Order, context: Context) -> st
     if lies_ahead(draft.body, context):
         draft.hold(AHEAD)
     return str(draft.body.get("status", ""))
-
-
-def _day_of(obx: Segment, order: Order) -> date:
-    """Return the day of OBX-14 as sent, for the code map; the order's where it is empty or none of HL7's dates."""
-    fields = obx.fields()
-    raw = fields[14] if len(fields) > 14 else ""
-    day = order.days.get(raw)
-    if day is None:
-        sent = obx.value(14)
-        try:
-            day = date.fromisoformat(f"{sent[:4]}-{sent[4:6] or '01'}-{sent[6:8] or '01'}") if sent else order.day
-        except ValueError:
-            day = order.day
-        order.days[raw] = day
-    return day

@@ -256,13 +256,12 @@ def identity(obx: Segment, context: Context) -> tuple[str, ...]:
         context.at(obx, 21)
         return ("OBX-21", ei_system(obx.field(21), context, unnamed="FILL"), value)
     order = order_of(context)
-    named = _named(obx, order.dialect, context)
-    ordinal = order.ordinals[named] = order.ordinals.get(named, 0) + 1
-    return (*named, str(ordinal))
+    of_result = named(obx, order.dialect, context)
+    return (*of_result, order.ordinal(of_result))
 
 
-def _named(obx: Segment, dialect: int, context: Context) -> tuple[str, str, str]:
-    """Return the sender's code, its coding system, and OBX-4."""
+def named(obx: Segment, dialect: int, context: Context) -> tuple[str, str, str]:
+    """Return the sender's code, its coding system, and OBX-4; ``dialect`` stands for the message's delimiters."""
     key = ("named", obx.raw(3), obx.raw(4), dialect)
     known: tuple[str, str, str] | None = context.cache.get(key)
     if known is None:

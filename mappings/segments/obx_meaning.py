@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
@@ -14,7 +13,7 @@ from gateway.hl7v2.message import Field, Segment
 from gateway.model.names import LOINC, UCUM
 from gateway.model.site import CodeMapEntry
 from gateway.model.translation import Finding, Gap
-from mappings.codes import CodeMap, UnitText, is_valid, site_unit
+from mappings.codes import CodeMap, UnitText, site_unit
 from mappings.context import Context
 from mappings.datatypes.cwe import codings_of, concept_of
 from mappings.tables import systems
@@ -71,24 +70,26 @@ class Meaning:
         return (entry.low is not None and value < entry.low) or (entry.high is not None and value > entry.high)
 
 
-def meaning_of(obx: Segment, day: date, dialect: int, context: Context) -> Meaning:
-    """Return what OBX-3 and OBX-6 mean on a day, and list what is not mapped.
+def meanings_of(obx: Segment, dialect: int, context: Context) -> Sequence[Meaning]:
+    """Return what OBX-3 and OBX-6 mean, one for each row of the code map that fits, and one without any as the last.
 
-    The most telling row of the code map that is valid then is taken, for the first triplet of OBX-3 or else the second.
-    ``dialect`` stands for the delimiters of the message. Raises ``MappingError`` (101) when OBX-3 is not valued.
+    The first whose row is valid on the day is meant: the most telling row for the first triplet of OBX-3, or else the
+    second. ``dialect`` stands for the delimiters of the message. Raises ``MappingError`` (101) when OBX-3 is not
+    valued.
     """
     key = ("meaning", obx.raw(3), obx.raw(6), dialect)
     choices: Sequence[Meaning] | None = context.cache.get(key)
     if choices is None:
         choices = context.cache[key] = _choices(obx, context)
-    for found in choices:  # the last holds without a row of the code map, on any day
-        if found.entry is None or is_valid(found.entry, day):
-            break
-    for gap in found.gaps:
+    return choices
+
+
+def say(known: Meaning, obx: Segment, context: Context) -> None:
+    """List what is not mapped of an OBX of this meaning."""
+    for gap in known.gaps:
         context.gaps[gap] = None
-    if found.finding:
-        context.findings[Finding(str(obx.place(3)), found.finding)] = None
-    return found
+    if known.finding:
+        context.findings[Finding(str(obx.place(3)), known.finding)] = None
 
 
 def _choices(obx: Segment, context: Context) -> tuple[Meaning, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
 
+from gateway.hl7v2.message import Segment
 from mappings.context import Context
 from mappings.datatypes.ts import utc_of
 from mappings.numbers import NumberFormat
@@ -25,14 +26,16 @@ AHEAD: Final = "effective time in the future"
 class Order:
     """An order (OBR) while its results are mapped.
 
-    ``key`` are the business identifiers of its results; ``effective`` the elements its own times make, ``day`` the
-    day in the sender's calendar. ``category`` are Observation.category, ``specimen`` and ``encounter`` References.
+    ``key`` are the business identifiers of its results, ``prefix`` what their ids are made of before their own names;
+    ``effective`` the elements its own times make, ``day`` the day in the sender's calendar. ``category`` are
+    Observation.category, ``specimen`` and ``encounter`` References.
     ``meaning`` is that of the OBX being read. ``dialect`` stands for the delimiters of the message in cache keys.
     ``days`` maps OBX-14 as sent -> its day, ``ordinals`` a result's names -> how many have them so far; ``times`` and
     ``parts`` keep what its results share (``obx_whole``).
     """
 
     key: tuple[str, ...]
+    prefix: str
     day: date
     format: NumberFormat
     dialect: int
@@ -42,9 +45,14 @@ class Order:
     encounter: dict[str, Any] | None = None
     meaning: Meaning | None = None
     days: dict[str, date] = field(default_factory=dict)
-    ordinals: dict[tuple[str, ...], int] = field(default_factory=dict)
+    ordinals: dict[tuple[str, str, str], int] = field(default_factory=dict)
     times: dict[str, Any] = field(default_factory=dict)
     parts: dict[Hashable, Any] = field(default_factory=dict)
+
+    def ordinal(self, named: tuple[str, str, str]) -> str:
+        """Count one more result of these names; return how many there are now."""
+        count = self.ordinals[named] = self.ordinals.get(named, 0) + 1
+        return str(count)
 
     def around(self, patient: str) -> dict[str, Any]:
         """Return the elements every result of the order has of it, Observation.subject first."""
@@ -62,6 +70,20 @@ def lies_ahead(elements: dict[str, Any], context: Context) -> bool:
     """Say whether effective[x] lies in the future by more than clocks differ."""
     text = elements.get("effectiveDateTime") or elements.get("effectivePeriod", {}).get("start")
     return bool(text) and utc_of(text, context.zone) > context.received_at + CLOCK_TOLERANCE
+
+
+def day_of(obx: Segment, order: Order) -> date:
+    """Return the day of OBX-14 as sent, for the code map; the order's where it is empty or none of HL7's dates."""
+    raw = obx.raw(14)
+    day = order.days.get(raw)
+    if day is None:
+        sent = obx.value(14)
+        try:
+            day = date.fromisoformat(f"{sent[:4]}-{sent[4:6] or '01'}-{sent[6:8] or '01'}") if sent else order.day
+        except ValueError:
+            day = order.day
+        order.days[raw] = day
+    return day
 
 
 def order_of(context: Context) -> Order:

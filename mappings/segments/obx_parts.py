@@ -2,7 +2,7 @@
 
 What was measured (OBX-3, -4, -6, -7, -17, -20) and how the result stands (OBX-8, -10, -11) comes in some hundreds of
 combinations. The parts are made by the rows of ``OBX_OBSERVATION`` that read these fields, so that they say what the
-segment map says; ``obx_whole`` puts results together from them. No value of a patient is kept here.
+segment map says; ``obx_shared`` joins them, ``obx_whole`` puts results together. No value of a patient is kept here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from gateway.errors import InvalidResource
+from gateway.errors import InvalidResource, MappingError
 from gateway.fhir.parts import written
 from gateway.hl7v2.message import Segment
 from gateway.model.translation import Gap
@@ -33,8 +33,8 @@ STANDING: Final = OBX_OBSERVATION.of_fields(8, 10, 11)
 _MEASURED_FIELDS: Final = itemgetter(4, 7, 17, 20)
 _STANDING_FIELDS: Final = itemgetter(8, 10, 11)
 _BEFORE_THE_VALUE: Final = ("status", "code")
-_LONGEST_LINE: Final = 2000
-"""Characters of an OBX whose parts are kept: codes, units and ranges are short, and no text shall fill a cache."""
+LONGEST: Final = 2000
+"""Characters of fields that are kept: codes, units and ranges are short, and no text shall fill a cache."""
 
 
 class Part(Struct, frozen=True):
@@ -63,33 +63,42 @@ def measured(obx: Segment, fields: list[str], known: Meaning, dialect: int, cont
 
     ``fields`` are those of ``obx``, ``known`` what its code and unit mean.
     """
-    return _kept(("measured", id(known), _MEASURED_FIELDS(fields), dialect), MEASURED, obx, known, context)
+    said = _MEASURED_FIELDS(fields)
+    key = ("measured", id(known), said, dialect) if sum(map(len, said)) <= LONGEST else None
+    return _kept(key, MEASURED, obx, known, context)
 
 
 def standing(obx: Segment, fields: list[str], dialect: int, context: Context) -> Part | None:
     """Return what an OBX says of how the result stands; None: it cannot be shared."""
-    return _kept(("standing", _STANDING_FIELDS(fields), dialect), STANDING, obx, None, context)
+    said = _STANDING_FIELDS(fields)
+    key = ("standing", said, dialect) if sum(map(len, said)) <= LONGEST else None
+    return _kept(key, STANDING, obx, None, context)
 
 
-def _kept(key: Hashable, segment_map: SegmentMap, obx: Segment, known: Meaning | None, context: Context) -> Part | None:
-    """Return a part from the site's cache, or make it. The meaning is kept beside it, so that its id stays its own."""
-    kept: tuple[Meaning | None, Part | None] | None = context.cache.get(key)
+def _kept(
+    key: Hashable | None, segment_map: SegmentMap, obx: Segment, known: Meaning | None, context: Context
+) -> Part | None:
+    """Return a part from the site's cache, or make it; without a key it is not kept.
+
+    The meaning is kept beside it, so that its id stays its own.
+    """
+    kept: tuple[Meaning | None, Part | None] | None = context.cache.get(key) if key is not None else None
     if kept is None:
         kept = known, _part(segment_map, obx, known, context)
-        if len(obx.line) <= _LONGEST_LINE:
+        if key is not None:
             context.cache[key] = kept
     return kept[1]
 
 
 def _part(segment_map: SegmentMap, obx: Segment, known: Meaning | None, context: Context) -> Part | None:
-    """Make a part; None where a finding was said, which names a place of this message, or where it is not valid."""
+    """Make a part; None where a finding was said, which names a place of this message, or it is not valid."""
     draft = Draft(KIND, "", {})
     gaps, findings = context.gaps, context.findings
     context.gaps, context.findings = {}, {}
     try:
         segment_map.apply(obx, context, draft)
         return _written(draft, tuple(context.gaps), known) if not context.findings else None
-    except InvalidResource:
+    except (InvalidResource, MappingError):
         return None
     finally:
         context.gaps, context.findings = gaps, findings

@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import signal
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -29,12 +30,13 @@ class Way:
 
     def __init__(self, folder, database_url, broker_url):
         self._database_url = database_url
-        self.listen, self.deliver, self.relay = _before(database_url), _before(broker_url), _before(broker_url)
-        own = {
-            "listen": {"GATEWAY_DATABASE_URL": _through(self.listen, database_url)},
-            "deliver": {"GATEWAY_BROKER_URL": _through(self.deliver, broker_url)},
-            "relay": {"GATEWAY_BROKER_URL": _through(self.relay, broker_url)},
-        }
+        self.databases = {role: _before(database_url) for role in ("listen", "translate", "deliver")}
+        self.brokers = {role: _before(broker_url) for role in ("relay", "deliver")}
+        own = defaultdict(dict)
+        for role, proxy in self.databases.items():
+            own[role]["GATEWAY_DATABASE_URL"] = _through(proxy, database_url)
+        for role, proxy in self.brokers.items():
+            own[role]["GATEWAY_BROKER_URL"] = _through(proxy, broker_url)
         self.deployment = Deployment(
             folder,
             database_url=database_url,
@@ -54,7 +56,7 @@ class Way:
 
     @property
     def proxies(self):
-        return [self.listen, self.deliver, self.relay, *self.recipients.values()]
+        return [*self.databases.values(), *self.brokers.values(), *self.recipients.values()]
 
     def close(self):
         for proxy in self.proxies:
@@ -79,6 +81,10 @@ class Way:
         """How often a message is stored, in whatever state."""
         control_id = message.raw.split(b"|")[9].decode()
         return self.ask("SELECT count(*) FROM messages WHERE control_id = %s", control_id)
+
+    def state_of(self, message):
+        control_id = message.raw.split(b"|")[9].decode()
+        return self.ask("SELECT state FROM messages WHERE control_id = %s", control_id)
 
     def ask(self, query, *values):
         with psycopg.connect(self._database_url) as connection:
@@ -120,11 +126,14 @@ def way(tmp_path_factory, new_postgres_database, new_virtual_host, captured):
         made.close()
 
 
-@pytest.mark.parametrize("committed", [False, True], ids=["before-the-commit", "between-commit-and-acknowledgment"])
+COMMITTED = pytest.mark.parametrize("committed", [False, True], ids=["before-the-commit", "before-it-knows-of-it"])
+
+
+@COMMITTED
 def test_killed_while_a_message_is_stored(way, tmp_path, committed):
     message = way.next()
     control_id = message.raw.split(b"|")[9]
-    trap = way.listen.trap(control_id, b"COMMIT", answers=committed)
+    trap = way.databases["listen"].trap(control_id, b"COMMIT", answers=committed)
     with ThreadPoolExecutor(1) as sender:
         answer = sender.submit(way.deployment.try_once, message)
         assert trap.sprung.wait(PATIENCE)
@@ -150,10 +159,21 @@ def test_killed_while_a_message_is_translated(way, tmp_path):
     way.assert_undisturbed(tmp_path)
 
 
+@COMMITTED
+def test_killed_while_a_translation_is_written(way, tmp_path, committed):
+    message = way.next()
+    trap = way.databases["translate"].trap(b"translated", b"COMMIT", answers=committed)
+    assert way.deployment.send(message) in ACCEPTED
+    assert trap.sprung.wait(PATIENCE)
+    wait_for(lambda: (way.state_of(message) == "translated") == committed, what="the commit")
+    way.crash("translate")
+    way.assert_undisturbed(tmp_path)
+
+
 def test_killed_when_a_wake_up_was_published_and_not_confirmed(way, tmp_path):
     message = way.next()
     before = way.deployment.trial_systems.taken
-    trap = way.relay.trap(b"deliver.edc", answers=True)
+    trap = way.brokers["relay"].trap(b"deliver.edc", answers=True)
     assert way.deployment.send(message) in ACCEPTED
     assert trap.sprung.wait(PATIENCE)
     wait_for(lambda: way.deployment.trial_systems.taken["edc"] != before["edc"], PATIENCE, "what the wake-up asked for")
@@ -165,7 +185,7 @@ def test_killed_when_an_event_was_published_and_not_confirmed(way, tmp_path):
     message = way.next()
     systems = way.deployment.trial_systems
     before = systems.taken["monitor"]
-    trap = way.deliver.trap(b"monitor.mld.Observation", answers=True)
+    trap = way.brokers["deliver"].trap(b"monitor.mld.Observation", answers=True)
     assert way.deployment.send(message) in ACCEPTED
     assert trap.sprung.wait(PATIENCE)
     wait_for(lambda: systems.taken["monitor"] != before, PATIENCE, "the event")
@@ -189,3 +209,18 @@ def test_killed_while_it_delivers(way, tmp_path, accepted):
     way.assert_undisturbed(tmp_path)
     again = set(systems.repeats["registry"]) & set(systems.taken["registry"][len(before["registry"]) :])
     assert bool(again) == accepted, "it repeats what may have arrived, under the same delivery id, and nothing else"
+
+
+def test_killed_when_it_has_settled_and_does_not_know_it(way, tmp_path):
+    message = way.next()
+    before = way.deployment.trial_systems.repeats["registry"]
+    held = "SELECT count(*) FROM attempts JOIN deliveries ON deliveries.id = delivery"
+    query = f"{held} WHERE recipient = 'registry' AND outcome = 'accepted'"
+    count = way.ask(query)
+    trap = way.databases["deliver"].trap(b" to registry, ", b"COMMIT", answers=True)
+    assert way.deployment.send(message) in ACCEPTED
+    assert trap.sprung.wait(PATIENCE)
+    wait_for(lambda: way.ask(query) > count, what="the commit")
+    way.crash("deliver")
+    way.assert_undisturbed(tmp_path)
+    assert way.deployment.trial_systems.repeats["registry"] == before, "what was settled is not repeated"

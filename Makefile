@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test check bench soak audit services lock clean
+.PHONY: run test check bench soak fuzz audit services lock clean
 
 run: .venv/.runtime
 	$(BIN)/gateway demo $(ARGS)
@@ -24,6 +24,10 @@ bench: .venv/.dev services
 # Random kills and failing servers under load, 20 minutes at most; ARGS='--minutes 4 --seed 7' for less.
 soak: .venv/.dev services
 	$(BIN)/python -m tests.soak $(ARGS)
+
+# Bad input, ten minutes of it; ARGS='--seconds 60' for less. What breaks something is written to a file.
+fuzz: .venv/.dev
+	$(BIN)/python -m tests.fuzzing $(ARGS)
 
 # Known vulnerabilities (needs the network), secrets in tracked files, licences. The tools are kept apart from ours.
 audit: .venv/audit/.made .venv/.runtime

@@ -97,6 +97,12 @@ def msa(acknowledgment):
     return tuple(field.decode() for field in line.split(line[3:4])[1:3])
 
 
+def said(answer):
+    """MSA-1 and MSA-2 of an acknowledgment, as bytes: a sender may use any character."""
+    line = next(line for line in answer.split(b"\r") if line.startswith(b"MSA"))
+    return tuple(line.split(line[3:4])[1:3])
+
+
 def codes(acknowledgments):
     return [msa(acknowledgment)[0] for acknowledgment in acknowledgments]
 

@@ -21,7 +21,7 @@ _BETWEEN: Final = b"\r\n \t\x00"
 
 @dataclass(frozen=True, slots=True)
 class Oversize:
-    """A block larger than allowed: its first ``KEPT`` bytes and how many there were."""
+    """A block larger than allowed: its first ``KEPT`` bytes (no more than are allowed) and how many there were."""
 
     head: bytes
     size: int
@@ -55,6 +55,7 @@ class BlockReader:
 
     def __init__(self, limit: int = 16 * 1024 * 1024) -> None:
         self._limit = limit
+        self._kept = min(KEPT, limit)
         self._buffer = bytearray()
         self._inside = False
         self._looked = 0
@@ -80,10 +81,11 @@ class BlockReader:
     def finish(self) -> list[Piece]:
         """Return what is left when nothing more will come: at most one piece. A block that ends in FS is whole."""
         content, inside = bytes(self._buffer), self._inside
-        whole = content.endswith(b"\x1c") and self._dropped + len(content) <= self._limit + 1
+        fits = self._dropped + len(content) <= self._limit + 1
+        whole = fits and content.endswith(b"\x1c")
         self._cut_to(len(content))
         if inside:
-            return [content[:-1]] if whole else [Stray(content[:KEPT], ended=True)]
+            return [content[:-1]] if whole else [Stray(content[: KEPT if fits else self._kept], ended=True)]
         content = content[:KEPT].strip(_BETWEEN)
         return [Stray(content, ended=False)] if content else []
 
@@ -129,7 +131,7 @@ class BlockReader:
         """Take the block that ends at ``end`` out of the buffer."""
         size = self._dropped + end
         fits = size <= self._limit
-        content = bytes(self._buffer[: end if fits else min(end, KEPT)])
+        content = bytes(self._buffer[: end if fits else self._kept])
         self._cut(end)
         return content if fits else Oversize(content, size)
 

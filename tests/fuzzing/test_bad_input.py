@@ -24,7 +24,7 @@ from gateway.settings import load
 from mappings.translator import SiteTranslator
 from tests.deployment import ROOT
 from tests.fuzzing.cases import cases
-from tests.listening import Sender, clock, listening, message, sqlite_store
+from tests.listening import Sender, clock, listening, message, said, sqlite_store
 
 COUNT = 10_000
 TOGETHER = 20
@@ -59,12 +59,6 @@ def contents(store):
                 if row.state not in KEPT:
                     taken |= {row.control_id.encode(), row.control_id.encode("latin-1", "replace")}
     return states, taken
-
-
-def said(answer):
-    """MSA-1 and MSA-2 of an acknowledgment, as bytes: a sender may use any character."""
-    line = next(line for line in answer.split(b"\r") if line.startswith(b"MSA"))
-    return tuple(line.split(line[3:4])[1:3])
 
 
 def asks(content):

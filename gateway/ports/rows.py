@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
-from gateway.model.delivery import Attempt, Delivery
+from gateway.model.delivery import Attempt, Delivery, ManifestEntry
 from gateway.model.message import MessageState
 from gateway.model.translation import Gap
 
@@ -141,6 +141,21 @@ class Process:
     roles: tuple[str, ...]
     began_at: datetime
     seen_at: datetime
+
+
+class Holding(Protocol):
+    """What a view holds, or may hold, of a patient: the newest entries that accepted or unknown attempts carried."""
+
+    @property
+    def entries(self) -> Mapping[str, ManifestEntry]:
+        """All of them, by internal id of the resource."""
+
+    @property
+    def unsure(self) -> Set[str]:
+        """The internal ids of those of which nobody knows whether they arrived as they were sent last."""
+
+    def find(self, resource: str) -> tuple[ManifestEntry, bool] | None:
+        """Return the entry of a resource, and whether it certainly arrived; the others are not looked at."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from gateway.model.delivery import Attempt, Delivery, ManifestEntry, View
+from gateway.model.delivery import Attempt, Delivery, View
 from gateway.model.message import Became, Message
 from gateway.model.resource import Clock as ElementClock
 from gateway.model.resource import ResourceVersion
@@ -19,6 +19,7 @@ from gateway.ports.rows import (
     ChangeRange,
     GapLine,
     Hold,
+    Holding,
     LaneClaim,
     MessageFilter,
     Process,
@@ -115,6 +116,9 @@ class Resources(Protocol):
     def versions(self, id: str) -> list[ResourceVersion]:
         """Return every version of one resource, oldest first."""
 
+    def numbered(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], ResourceVersion]:
+        """Return those of some versions that exist, by internal id and version."""
+
     def of_type(self, resource_type: str, *, patients: Iterable[str] | None = None) -> list[ResourceVersion]:
         """Return the newest versions of a type, of these patients when given.
 
@@ -190,14 +194,8 @@ class Deliveries(Protocol):
     def attempts(self, delivery: int, limit: int | None = None) -> list[Attempt]:
         """Return a cursor's attempts, oldest first."""
 
-    def held(self, delivery: int) -> dict[str, ManifestEntry]:
-        """Return what the view holds or may hold of this patient.
-
-        Internal resource id -> newest entry carried by an accepted or unknown attempt.
-        """
-
-    def unsure(self, delivery: int) -> set[str]:
-        """Return the internal ids of what is ``held`` of which nobody knows whether it arrived as it was sent last."""
+    def held(self, cursors: Iterable[int]) -> Mapping[int, Holding]:
+        """Return what the views hold or may hold of the cursors' patients, by cursor."""
 
     def replay(self, delivery: int, now: datetime, *, from_change: int | None = None) -> None:
         """Make a cursor due again from a change number (None: from where it stands) with fresh attempts.

@@ -34,6 +34,9 @@ VOCABULARY: Final = frozenset(
 """Elements whose forms outlive a package where they hold codes, units and a laboratory's limits alone: nothing in
 them is of a person."""
 
+_LIMITS: Final = re.compile(rb'"text":"[-0-9.,<>= ]{1,40}"')
+"""The words of a reference range that are numbers alone."""
+
 _MORE_THAN_CODES: Final = (b'"text"', b"xtension", b'"reference"')
 _TERMS: Final = 1024
 """Forms of one element that a view's rights keep."""
@@ -43,6 +46,8 @@ _UNMEASURED: Final = b',"valueQuantity":{"value":0'
 _REFERENCE: Final = rb'\{"reference":"([A-Z][A-Za-z]*)/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"\}'
 _REFERENCES: Final = re.compile(rb"(?:%b|\[%b(?:,%b)*\])" % ((_REFERENCE,) * 3))
 _EACH_REFERENCE: Final = re.compile(_REFERENCE)
+_TIME: Final = re.compile(rb'"[0-9][-0-9T:.+Z]{3,40}"')
+_NOTHING: Final = (b"null", b"[]", b"{}", b'""')
 _OWN_NUMBER: Final = ("Patient", "ResearchSubject")
 
 
@@ -89,6 +94,7 @@ class Forms:
         self.known: dict[str, ByElement] = {kind: ByElement(kind, rights) for kind in rights.types}
         self._rights = rights
         self._worded: dict[tuple[str, str, bytes], Form] = {}
+        self._numbers: dict[tuple[str, str], Form] = {}
 
     def of(self, kind: str, subject: Subject | None, name: str, text: bytes, links: Links) -> Form:
         """Return the form of an element of a type; ``text`` is its value as stored."""
@@ -110,7 +116,7 @@ class Forms:
             return form
         form = self._made(kind, subject, name, text, links)
         if name in VOCABULARY:
-            if any(sign in text for sign in _MORE_THAN_CODES):
+            if _has_words(text):
                 self._worded[key] = form
             else:
                 _keep_term(known, text, form)
@@ -119,13 +125,27 @@ class Forms:
         return form
 
     def _made(self, kind: str, subject: Subject | None, name: str, text: bytes, links: Links) -> Form:
-        return self._referring(kind, name, text, links) or self._formed(kind, subject, name, text, links)
+        whole = self._rights.types[kind].tree.get(name) == {}
+        if whole and name == "effectiveDateTime" and _TIME.fullmatch(text):
+            return self._checked(kind, name, codec.decode(text), ())
+        if whole and name == "identifier" and kind in _OWN_NUMBER and self._rights.pseudonymous and subject is not None:
+            return Form() if text in _NOTHING else self._numbered(kind, subject)
+        referring = self._referring(kind, name, text, links) if whole else None
+        return referring or self._formed(kind, subject, name, text, links)
+
+    def _numbered(self, kind: str, subject: Subject) -> Form:
+        """Return the form of a person's identifiers: the subject number stands for them all."""
+        key = (kind, subject.number)
+        if key not in self._numbers:
+            person: dict[str, Any] = {"identifier": True}
+            subject_numbers(person, subject)
+            own = person.get("identifier")
+            self._numbers[key] = self._checked(kind, "identifier", own, ()) if own else Form()
+        return self._numbers[key]
 
     def _referring(self, kind: str, name: str, text: bytes, links: Links) -> Form | None:
         """Return the form of plain references, which nothing but their targets decides; None: there is more to it."""
-        if self._rights.types[kind].tree.get(name) != {} or _REFERENCES.fullmatch(text) is None:
-            return None
-        if self._rights.pseudonymous and never(kind, name):
+        if _REFERENCES.fullmatch(text) is None or (self._rights.pseudonymous and never(kind, name)):
             return None
         listed = text.startswith(b"[")
         asked, kept = [], []
@@ -169,6 +189,11 @@ class Forms:
             broken = error.path
         text = b',"%s":%s' % (name.encode(), codec.encode(value))
         return Form(text, asked, broken, alone, arm, alone and not broken and not arm)
+
+
+def _has_words(text: bytes) -> bool:
+    plain = _LIMITS.sub(b"", text) if text.startswith(b'[{"low"') or text.startswith(b'[{"high"') else text
+    return any(sign in plain for sign in _MORE_THAN_CODES)
 
 
 def _keep_term(known: dict[bytes, Form], text: bytes, form: Form) -> None:

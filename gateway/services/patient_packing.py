@@ -10,6 +10,7 @@ from gateway.fhir import codec
 from gateway.model.delivery import ChangeKind, Delivery, ManifestEntry, Packed, Released
 from gateway.model.resource import ResourceVersion
 from gateway.model.study import Subject
+from gateway.ports import Holding
 from gateway.release.consent import NOT_REGISTERED, begins_at, never_valid
 from gateway.release.decision import Let, Withheld
 from gateway.release.policy import SHARED, Rights
@@ -58,8 +59,8 @@ class PatientPacking(Packing):
     @cached_property
     def _renumbered(self) -> bool:
         """Whether the view was told another subject number: the Patient it holds bears it, though nobody changed it."""
-        entry = self.held.get(self.subject.resource) if self.subject is not None else None
-        before = self._stored(self.subject.resource, entry.version) if self.subject is not None and entry else None
+        held = self._held(self.subject.resource) if self.subject is not None else None
+        before = self.reading.stored(held[0].resource, held[0].version) if held is not None else None
         if self.subject is None or before is None:
             return False
         return number_of(self.body(before), self.subject.study) != self.subject.number
@@ -77,39 +78,25 @@ class PatientPacking(Packing):
     @cached_property
     def held(self) -> dict[str, ManifestEntry]:
         """What the view holds, or may hold, of the patient and of the patients merged into it."""
-        return {id: entry for held in self._held_by_cursor.values() for id, entry in held.items()}
+        return {id: entry for held in self._holdings for id, entry in held.entries.items()}
 
     @cached_property
-    def accepted(self) -> dict[str, ManifestEntry]:
-        """What the view certainly holds as the attempt carried it: no later attempt left it open."""
-        accepted: dict[str, ManifestEntry] = {}
-        for delivery, held in self._held_by_cursor.items():
-            unsure = self.tx.deliveries.unsure(delivery)
-            accepted = {id: entry for id, entry in (accepted | held).items() if id not in unsure}
-        return accepted
-
-    @cached_property
-    def _held_by_cursor(self) -> dict[int, dict[str, ManifestEntry]]:
-        return {delivery: self.tx.deliveries.held(delivery) for delivery in self._cursors}
-
-    @cached_property
-    def _cursors(self) -> list[int]:
+    def _holdings(self) -> list[Holding]:
+        """What the view was sent of the patients merged into this one, and of this one."""
         merged = [self.tx.deliveries.of_view(self.delivery.view, patient) for patient in self.standing.merged]
-        return [*(cursor.id for cursor in merged if cursor is not None), self.delivery.id]
+        cursors = [*(cursor.id for cursor in merged if cursor is not None), self.delivery.id]
+        return [self.reading.holding(cursor) for cursor in cursors]
+
+    def _held(self, resource: str) -> tuple[ManifestEntry, bool] | None:
+        """Return what the view holds, or may hold, of a resource, and whether it certainly does."""
+        return next((found for held in reversed(self._holdings) if (found := held.find(resource))), None)
 
     def holding(self, version: ResourceVersion) -> ManifestEntry | None:
         """Return what the view holds of a resource: nothing, when this is news to a cursor that owes news alone."""
         if version.version == 1 and not self.review:
             return None
-        entry = self.held.get(version.id)
-        return None if entry is None or self._given_back(entry) else entry
-
-    def _given_back(self, entry: ManifestEntry) -> bool:
-        """Whether the view certainly took a retraction."""
-        if entry.kind is not ChangeKind.RETRACTED:
-            return False
-        sure = self.accepted.get(entry.resource)
-        return sure is not None and sure.kind is ChangeKind.RETRACTED
+        held = self._held(version.id)
+        return None if held is None or _given_back(*held) else held[0]
 
     # --- deciding ---------------------------------------------------------------------------------------------------
 
@@ -152,19 +139,14 @@ class PatientPacking(Packing):
             return _same_words(carried.text, let)
         if held is None or self.delivery.sent == 0 or (version.type == "Patient" and self.review and self._renumbered):
             return False
-        sure = self.accepted.get(version.id)
-        if sure is None or sure.version != held.version:
-            return False
-        return held.version >= version.version or self._told(version, held, let)
+        _, sure = self._held(version.id) or (held, False)
+        return sure and (held.version >= version.version or self._told(version, held, let))
 
     def _told(self, version: ResourceVersion, held: ManifestEntry, let: Let) -> bool:
         """Whether the view was told these words of the version it holds."""
-        before = self._stored(version.id, held.version)
+        before = self.reading.stored(version.id, held.version)
         told = None if before is None else self.releasing.shaped(before, self.subject, self.links(before.patient))
         return isinstance(told, Let) and _same_words(told.text, let)
-
-    def _stored(self, id: str, number: int) -> ResourceVersion | None:
-        return next((each for each in self.tx.resources.versions(id) if each.version == number), None)
 
     def _withheld(self, version: ResourceVersion, withheld: Withheld, subject: Subject | None) -> bool:
         """Take back what must not stay with the view; return whether it keeps the resource."""
@@ -204,7 +186,7 @@ class PatientPacking(Packing):
             return True
         if withheld.rule == "held" or held.version >= version.version:
             return False
-        before = self._stored(version.id, held.version)
+        before = self.reading.stored(version.id, held.version)
         return before is not None and holds_wrongly(self.body(before), self.body(version))
 
     # --- what is referred to ----------------------------------------------------------------------------------------
@@ -240,7 +222,7 @@ class PatientPacking(Packing):
         ids = [
             id
             for id, entry in self.held.items()
-            if id not in self._decided and entry.type not in SHARED and not self._given_back(entry)
+            if id not in self._decided and entry.type not in SHARED and not self._was_given_back(entry)
         ]
         if not ids:
             return
@@ -250,10 +232,19 @@ class PatientPacking(Packing):
             if withheld is not None:
                 self._withheld(version, withheld, subject)
 
+    def _was_given_back(self, entry: ManifestEntry) -> bool:
+        held = self._held(entry.resource) if entry.kind is ChangeKind.RETRACTED else None
+        return held is not None and _given_back(*held)
+
     def _subject_of(self, patient: str) -> Subject | None:
         if patient == self.delivery.patient:
             return self.subject
         return subjects_of(self.tx, patient, self.reading.policy).subjects.get(self.rights.study.id)
+
+
+def _given_back(entry: ManifestEntry, sure: bool) -> bool:
+    """Whether the view certainly took a retraction."""
+    return sure and entry.kind is ChangeKind.RETRACTED
 
 
 def _in_error(let: Let) -> bool:

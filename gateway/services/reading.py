@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from gateway.model.delivery import Delivery, View
 from gateway.model.resource import ResourceVersion
-from gateway.ports import ChangeRange, Transaction
+from gateway.ports import ChangeRange, Holding, Transaction
 from gateway.release.policy import Policy, Rights
 from gateway.release.release import Releasing
 from gateway.services.subjects import ENTITLING, Standing, standing
@@ -40,6 +40,9 @@ class Reading:
         self._heads: dict[str, ResourceVersion] = {}
         self._releasing: dict[View, Releasing] = {}
         self._shared_held: dict[View, dict[str, int]] = {}
+        self._holdings: dict[int, Holding] = {}
+        self._stored: dict[tuple[str, int], ResourceVersion | None] = {}
+        self._superseding: dict[int, list[ResourceVersion]] = {}
 
     def releasing(self, rights: Rights) -> Releasing:
         """Return who decides for a view."""
@@ -52,6 +55,30 @@ class Reading:
         if view not in self._shared_held:
             self._shared_held[view] = self.tx.deliveries.shared_held(view)
         return self._shared_held[view]
+
+    def holding(self, cursor: int) -> Holding:
+        """Return what a cursor's view holds; those of the cursors beside it are read with the first."""
+        if cursor not in self._holdings:
+            self._holdings.update(
+                self.tx.deliveries.held({cursor, *(self._superseding.keys() - self._holdings.keys())})
+            )
+        return self._holdings[cursor]
+
+    def stored(self, id: str, number: int) -> ResourceVersion | None:
+        """Return one version of a resource; those that the cursors beside it will ask for are read with the first."""
+        if (id, number) not in self._stored:
+            wanted = {(id, number), *self._told()} - self._stored.keys()
+            found = self.tx.resources.numbered(wanted)
+            self._stored.update((key, found.get(key)) for key in wanted)
+        return self._stored[id, number]
+
+    def _told(self) -> Iterator[tuple[str, int]]:
+        """Yield which versions the views hold of what has a newer one."""
+        for cursor, versions in self._superseding.items():
+            for version in versions:
+                held = self.holding(cursor).find(version.id)
+                if held is not None and held[0].version < version.version:
+                    yield version.id, held[0].version
 
     def head(self, id: str) -> ResourceVersion | None:
         """Return the newest version of a resource."""
@@ -87,6 +114,9 @@ class Reading:
         met: dict[View, set[str]] = {}
         for (delivery, rights), one in zip(cursors, owed, strict=True):
             self._know(one.standing.versions)
+            newer = [version for version in one.changes if version.version > 1]
+            if newer and delivery.patient:
+                self._superseding[delivery.id] = newer
             if not _every(delivery, rights):
                 self._know(one.changes)
             ids = _named(one.changes, rights)

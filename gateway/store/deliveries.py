@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, bindparam, func, or_, select, text, union_all, update
 
 from gateway.errors import StaleClaim
-from gateway.model.delivery import BACKFILL, Attempt, Delivery, DeliveryState, ManifestEntry, View
+from gateway.model.delivery import BACKFILL, Attempt, Delivery, DeliveryState, View
 from gateway.ports import Saved
 from gateway.store import attempts as kept
 from gateway.store import holdings
@@ -213,16 +213,9 @@ class SqlDeliveries:
         """Return a cursor's attempts, oldest first; with ``limit`` the newest of them."""
         return kept.attempts_of(self._unit, delivery, limit)
 
-    def held(self, delivery: int) -> dict[str, ManifestEntry]:
-        """Return what the view holds or may hold of this patient.
-
-        Internal resource id -> newest entry carried by an accepted or unknown attempt.
-        """
-        return holdings.read(self._unit, delivery).entries
-
-    def unsure(self, delivery: int) -> set[str]:
-        """Return the internal ids of what is ``held`` of which nobody knows whether it arrived as it was sent last."""
-        return holdings.read(self._unit, delivery).unsure
+    def held(self, cursors: Iterable[int]) -> dict[int, holdings.Holdings]:
+        """Return what the views hold or may hold of the cursors' patients, by cursor."""
+        return holdings.read(self._unit, cursors)
 
     def replay(self, delivery: int, now: datetime, *, from_change: int | None = None) -> None:
         """Make a cursor due again from a change number (None: from where it stands) with fresh attempts.

@@ -70,6 +70,23 @@ def pack(entries: Iterable[ManifestEntry]) -> bytes:
     return b"".join(parts)
 
 
+def find(manifest: bytes, resource: bytes) -> ManifestEntry | None:
+    """Return the last entry of a resource, given as the 16 bytes of its id; the others are not unpacked.
+
+    >>> entry = ManifestEntry("Patient", "00000000-0000-5000-8000-0000000000ff", 3, ChangeKind.UPDATED)
+    >>> find(pack([entry]), bytes.fromhex("000000000000500080000000000000ff")) == entry
+    True
+    """
+    size = _ENTRY.size
+    if _NAMED in manifest[size - 1 :: size]:  # from there on the entries are not alike
+        id = unpacked(resource)
+        return next((entry for entry in reversed(list(unpack(manifest))) if entry.resource == id), None)
+    place = manifest.rfind(resource)
+    while place % size and place > 0:
+        place = manifest.rfind(resource, 0, place + len(resource) - 1)
+    return next(unpack(manifest[place : place + size])) if place >= 0 else None
+
+
 def unpack(manifest: bytes) -> Iterator[ManifestEntry]:
     """Yield entries again.
 

@@ -60,6 +60,9 @@ class PageTables(Protocol):
     def of_resource(self, connection: Connection, id: str) -> Iterable[Read]:
         """Return the pages that hold a version of a resource."""
 
+    def of_versions(self, connection: Connection, wanted: Sequence[tuple[str, int]]) -> Iterable[Read]:
+        """Return the pages that hold these versions, given by id and version."""
+
     def of_message(self, connection: Connection, message: int) -> Iterable[Read]:
         """Return the pages a message wrote, ascending."""
 
@@ -72,8 +75,12 @@ class PageTables(Protocol):
 
 def reading(amended: str, where: str) -> str:
     """Return the SELECT of pages ``p`` with what was amended of each; ``amended`` makes JSON of rows ``a``."""
-    noted = f"SELECT {amended} FROM amended a WHERE a.change BETWEEN p.first_change AND p.page"  # noqa: S608 - our words
-    return f"SELECT p.page, p.body, ({noted}) AS noted FROM pages p WHERE {where}"  # noqa: S608 - our own words
+    return f"SELECT p.page, p.body, ({noted_of(amended)}) AS noted FROM pages p WHERE {where}"  # noqa: S608 - our own words
+
+
+def noted_of(amended: str) -> str:
+    """Return the SELECT of what was amended of a page ``p``."""
+    return f"SELECT {amended} FROM amended a WHERE a.change BETWEEN p.first_change AND p.page"  # noqa: S608 - our words
 
 
 def holding(changes: str) -> str:

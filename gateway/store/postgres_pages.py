@@ -35,6 +35,13 @@ _HEADS: Final = reading(
     holding("SELECT max(v.change) AS change FROM versions v WHERE v.id = ANY(CAST(%s AS uuid[])) GROUP BY v.id"),
 )
 _RESOURCE: Final = reading(_AMENDED, holding("SELECT v.change FROM versions v WHERE v.id = CAST(%s AS uuid)"))
+_VERSIONS: Final = reading(
+    _AMENDED,
+    holding(
+        "SELECT v.change FROM unnest(CAST(%s AS uuid[]), CAST(%s AS int[])) AS n (id, version)"
+        " JOIN versions v ON v.id = n.id AND v.version = n.version"
+    ),
+)
 _MESSAGE: Final = reading(_AMENDED, "p.message = %s ORDER BY p.page")
 _NEWEST: Final = "NOT EXISTS (SELECT 1 FROM amended o WHERE o.change = t.change AND o.superseded)"
 _OF_TYPE: Final = f"SELECT t.page FROM typed t WHERE {_NEWEST} AND t.type = ANY(CAST(%s AS text[]))"  # noqa: S608
@@ -88,6 +95,11 @@ class PostgresPages:
     def of_resource(self, connection: Connection, id: str) -> Iterable[Read]:
         """Return the pages that hold a version of a resource."""
         return rows(connection.exec_driver_sql(_RESOURCE, (id,)))
+
+    def of_versions(self, connection: Connection, wanted: Sequence[tuple[str, int]]) -> Iterable[Read]:
+        """Return the pages that hold these versions, given by id and version."""
+        asked = _array(id for id, _ in wanted), _array(version for _, version in wanted)
+        return rows(connection.exec_driver_sql(_VERSIONS, asked))
 
     def of_message(self, connection: Connection, message: int) -> Iterable[Read]:
         """Return the pages a message wrote, ascending."""

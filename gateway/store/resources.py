@@ -141,6 +141,13 @@ class SqlResources:
         read = self._read(self._tables.of_resource(self._connection, id), every_version=True)
         return sorted((version for version in read if version.id == id), key=lambda version: version.version)
 
+    def numbered(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], ResourceVersion]:
+        """Return those of some versions that exist, by internal id and version."""
+        asked = sorted(set(wanted))
+        read = self._read(self._tables.of_versions(self._connection, asked), every_version=True) if asked else ()
+        found = {(version.id, version.version): version for version in read}
+        return {key: found[key] for key in asked if key in found}
+
     def of_type(self, resource_type: str, *, patients: Iterable[str] | None = None) -> list[ResourceVersion]:
         """Return the newest versions of a type, of these patients when given.
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Final
+from itertools import chain
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 
 from gateway.store.backend import chunks
-from gateway.store.page_tables import PageRange, Read, TypedRow, VersionRow, holding, reading, rows
+from gateway.store.page_tables import ENDLESS, PageRange, Read, TypedRow, VersionRow, holding, noted_of, reading, rows
 from gateway.store.pages import PageRow
 from gateway.store.types import packed
+
+T = TypeVar("T")
 
 _AMENDED: Final = "json_group_array(json_array(a.change, a.superseded, a.clocks))"
 _LAST: Final = "SELECT coalesce(max(page), 0) FROM pages"
@@ -28,7 +31,6 @@ _SET_CLOCKS: Final = (
 )
 _RESOURCE: Final = reading(_AMENDED, holding("SELECT v.change FROM versions v WHERE v.id = ?"))
 _MESSAGE: Final = reading(_AMENDED, "p.message = ? ORDER BY p.page")
-_RANGE: Final = reading(_AMENDED, "p.patient = ? AND p.page > ? AND p.first_change <= ? ORDER BY p.page LIMIT ?")
 _NEWEST: Final = "NOT EXISTS (SELECT 1 FROM amended o WHERE o.change = t.change AND o.superseded)"
 
 
@@ -72,6 +74,16 @@ class SqlitePages:
         """Return the pages that hold a version of a resource."""
         return rows(connection.exec_driver_sql(_RESOURCE, (packed(id),)))
 
+    def of_versions(self, connection: Connection, wanted: Sequence[tuple[str, int]]) -> Iterable[Read]:
+        """Return the pages that hold these versions, given by id and version."""
+        found: dict[int, Read] = {}
+        for some in chunks(wanted):
+            asked = [(packed(id), version) for id, version in some]
+            asked = _padded(asked, asked[-1])
+            read = connection.exec_driver_sql(_numbered(len(asked)), tuple(chain(*asked)))
+            found.update((row[0], row) for row in rows(read))
+        return found.values()
+
     def of_message(self, connection: Connection, message: int) -> Iterable[Read]:
         """Return the pages a message wrote, ascending."""
         return rows(connection.exec_driver_sql(_MESSAGE, (message,)))
@@ -89,21 +101,48 @@ class SqlitePages:
 
     def of_ranges(self, connection: Connection, ranges: Sequence[PageRange]) -> list[list[Read]]:
         """Return the pages of each range, ascending."""
-        return [
-            rows(connection.exec_driver_sql(_RANGE, (packed(patient), after, upto, most)))
-            for patient, after, upto, most in ranges
-        ]
+        found: list[list[Read]] = [[] for _ in ranges]
+        for most in {asked.most for asked in ranges}:
+            alike = [(place, *asked[:3]) for place, asked in enumerate(ranges) if asked.most == most]
+            for some in chunks([(place, packed(patient), after, upto) for place, patient, after, upto in alike]):
+                asked = _padded(some, (0, b"", ENDLESS, 0))
+                query = _ranges(len(asked))
+                for page, body, noted, place in connection.exec_driver_sql(query, (*chain(*asked), most - 1)):
+                    found[place].append((page, body, noted))
+        return found
+
+
+def _padded(values: Sequence[T], last: T) -> list[T]:
+    """Return values with one repeated at the end up to a power of two: few statements to prepare."""
+    return [*values, *[last] * ((1 << (len(values) - 1).bit_length()) - len(values))]
 
 
 def _filled(ids: Sequence[str]) -> tuple[bytes, ...]:
-    """Return the ids as they stand in columns, the last repeated up to a power of two: few statements to prepare."""
+    """Return the ids as they stand in columns."""
     found = [packed(id) for id in ids]
-    wanted = 1 << (len(found) - 1).bit_length()
-    return tuple(found + found[-1:] * (wanted - len(found)))
+    return tuple(_padded(found, found[-1]))
 
 
 def _marks(count: int) -> str:
     return ", ".join("?" * count)
+
+
+@cache
+def _numbered(versions: int) -> str:
+    listed = ", ".join(["(?, ?)"] * versions)
+    wanted = "v.id = n.column1 AND v.version = n.column2"
+    return reading(_AMENDED, holding(f"SELECT v.change FROM (VALUES {listed}) n JOIN versions v ON {wanted}"))  # noqa: S608
+
+
+@cache
+def _ranges(ranges: int) -> str:
+    listed = ", ".join(["(?, ?, ?, ?)"] * ranges)
+    inside = "{0}.patient = s.column2 AND {0}.page > s.column3 AND {0}.first_change <= s.column4".format
+    last = f"SELECT q.page FROM pages q WHERE {inside('q')} ORDER BY q.page LIMIT 1 OFFSET ?"  # noqa: S608
+    return (
+        f"SELECT p.page, p.body, ({noted_of(_AMENDED)}) AS noted, s.column1 FROM (VALUES {listed}) s"  # noqa: S608
+        f" CROSS JOIN pages p ON {inside('p')} AND p.page <= coalesce(({last}), {ENDLESS}) ORDER BY s.column1, p.page"
+    )
 
 
 @cache

@@ -226,7 +226,7 @@ def test_an_attempt_noted_before_it_is_made_counts_as_unknown_when_the_worker_di
         tx.deliveries.expire(NOW + MINUTE)
         assert tx.deliveries.get(cursor.id).window == 8
         assert [(one.outcome, len(one.manifest)) for one in tx.deliveries.attempts(cursor.id)] == [("unknown", 1)]
-        assert set(tx.deliveries.held(cursor.id)) == {uid(1)}
+        assert set(tx.deliveries.held([cursor.id])[cursor.id].entries) == {uid(1)}
 
 
 def test_an_attempt_noted_before_it_is_made_becomes_the_settled_one(store):
@@ -273,12 +273,12 @@ def test_a_view_holds_what_accepted_and_unknown_attempts_carried(store):
     for one in made:
         save(store, replace(claim(store, cursor), state=DUE), one)
     with store.begin(write=False) as tx:
-        held = tx.deliveries.held(cursor.id)
+        held = tx.deliveries.held([cursor.id])[cursor.id].entries
         assert set(held) == {uid(1), uid(2), uid(5)}
         assert held[uid(1)] == gone
-        assert tx.deliveries.unsure(cursor.id) == {uid(5)}
-        assert tx.deliveries.held(12345) == {}
-        assert tx.deliveries.unsure(12345) == set()
+        assert tx.deliveries.held([cursor.id])[cursor.id].unsure == {uid(5)}
+        assert tx.deliveries.held([12345])[12345].entries == {}
+        assert tx.deliveries.held([12345])[12345].unsure == set()
 
 
 def test_what_a_view_holds_after_many_attempts_is_what_each_of_them_left(store):
@@ -297,8 +297,8 @@ def test_what_a_view_holds_after_many_attempts_is_what_each_of_them_left(store):
             unsure = unsure | ids if outcome == "unknown" else unsure - ids
         if number % 16 == 0 or number > 2 * EVERY:
             with store.begin(write=False) as tx:
-                assert tx.deliveries.held(cursor.id) == held
-                assert tx.deliveries.unsure(cursor.id) == unsure
+                assert tx.deliveries.held([cursor.id])[cursor.id].entries == held
+                assert tx.deliveries.held([cursor.id])[cursor.id].unsure == unsure
 
 
 def test_a_replay_begins_again_under_a_new_delivery_id(store):
@@ -437,8 +437,8 @@ def test_attempts_of_a_group_that_carried_what_was_noted_keep_its_manifest(store
     came = [attempt(mine[0].id, "accepted"), attempt(mine[1].id, "accepted", 7)]
     save_many(store, [Saved(settled(mine[0]), came[0], as_noted=True), Saved(settled(mine[1]), came[1])])
     with store.begin(write=False) as tx:
-        assert set(tx.deliveries.held(mine[0].id)) == {uid(1)}
-        assert set(tx.deliveries.held(mine[1].id)) == {uid(7)}
+        assert set(tx.deliveries.held([mine[0].id])[mine[0].id].entries) == {uid(1)}
+        assert set(tx.deliveries.held([mine[1].id])[mine[1].id].entries) == {uid(7)}
         assert [one.outcome for one in tx.deliveries.attempts(mine[0].id)] == ["accepted"]
 
 

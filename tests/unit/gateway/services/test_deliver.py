@@ -183,7 +183,7 @@ def test_refused_entries_are_listed_by_their_internal_name_and_not_held(store, c
 
     with store.begin(write=False) as tx:
         assert tx.deliveries.refused(id) == [(f"Observation/{internal('o1')}", "HTTP 422")]
-        assert set(tx.deliveries.held(id)) == {internal("p1")}
+        assert set(tx.deliveries.held([id])[id].entries) == {internal("p1")}
 
 
 def test_shared_resources_are_noted_once_they_were_taken(store, clock, world):
@@ -221,7 +221,7 @@ def test_a_crash_while_sending_leaves_an_attempt_that_may_have_arrived(store, cl
         deliver(id)
 
     with store.begin(write=False) as tx:
-        assert set(tx.deliveries.held(id)) == {internal("p1"), internal("o1")}
+        assert set(tx.deliveries.held([id])[id].entries) == {internal("p1"), internal("o1")}
     with store.begin() as tx:
         assert tx.deliveries.expire(clock.advance(minutes=10)) == 1
     deliver(id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import threading
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from enum import StrEnum
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from gateway.services.plan import Planner
 
 log = structlog.get_logger()
+
+BROKER_SECONDS = 5.0
+"""How long draining waits for a broker that does not confirm: what it has not confirmed is published again."""
 
 
 class Role(StrEnum):
@@ -107,8 +111,11 @@ class Gateway:
         for part in self._parts:
             if isinstance(part, Loop):
                 part.ask()
+        impatience = threading.Timer(BROKER_SECONDS, self.broker.close)
+        impatience.start()
         for part in (*reversed(self._ways_in), *reversed(self._parts)):
             part.stop()
+        impatience.cancel()
         self._ways_in.clear()
         self._parts.clear()
         self.broker.close()

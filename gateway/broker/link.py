@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 from pika import SelectConnection
@@ -19,6 +20,9 @@ from tenacity.nap import sleep_using_event
 from gateway.errors import BrokerUnavailable
 
 log = structlog.get_logger()
+
+CLOSE_SECONDS: Final = 1.0
+"""How long the broker may take to answer that it closes too."""
 
 Work = Callable[[SelectConnection], None]
 
@@ -140,6 +144,8 @@ class Link:
 
 
 def _hang_up(connection: SelectConnection) -> None:
+    """Close a connection; a broker that blocks it, as on a full disk, does not read that we do."""
+    connection.ioloop.call_later(CLOSE_SECONDS, connection.ioloop.stop)
     try:
         connection.close()
     except AMQPError:

@@ -14,6 +14,7 @@ import pytest
 
 from fixtures.story import decides
 from tests.acceptance.test_crashes import assert_same_end
+from tests.acceptance.test_shutdown import longest_run
 from tests.contracts.waiting import wait_for
 from tests.deployment import Deployment
 from tests.servers import rabbitmq
@@ -31,6 +32,10 @@ class Node:
     def close(self):
         self.proxy.close()
         rabbitmq.stop(self.rabbit, self._running)
+
+    def connections(self):
+        """The states of the connections, as an administrator lists them."""
+        return self.rabbit.control("list_connections", "state").split()
 
     @contextmanager
     def stopped(self):
@@ -100,6 +105,24 @@ def test_whatever_happens_to_rabbitmq_messages_are_taken_in_and_everything_arriv
             deployment.settle()
             start = last
         deployment.play(year[start:])
+        assert_same_end(deployment, embedded)
+        deployment.stop()
+
+
+@pytest.mark.usefixtures("captured")
+def test_sigterm_is_heard_in_time_though_rabbitmq_confirms_nothing(
+    node, tmp_path, year, embedded, new_postgres_database
+):
+    first, last = longest_run(year)
+    with Deployment(tmp_path, database_url=new_postgres_database(), broker_url=node.url) as deployment:
+        deployment.play(year[:first])
+        with node.out_of_disk():
+            for message in year[first:last]:
+                deployment.send(message)
+            wait_for(lambda: "blocked" in node.connections(), what="a publisher that is blocked")
+            deployment.stop()
+        deployment.run()
+        deployment.play(year[last:])
         assert_same_end(deployment, embedded)
         deployment.stop()
 

@@ -30,7 +30,7 @@ LAYOUT = {
     "api": ("api",),
     **{f"{role}-{number}": (role,) for role in ("listen", "translate", "deliver") for number in (1, 2)},
 }
-SETTLE_SECONDS = 240
+SETTLE_SECONDS = 180
 RETRY = "[retry]\nfirst_seconds = 0.2\nlongest_seconds = 4.0\ngive_up_days = 7.0\n"
 
 

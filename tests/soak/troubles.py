@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from tests.acceptance.test_crashes import processes_of
 
-PACE = 4.0
+PACE = 3.0
 """Seconds between two kills, about."""
 
 
@@ -61,7 +61,7 @@ class Troubles:
             self._end_other()
         for name, member in self._deployment.members.items():
             if name not in self._back_at and self._ended(name):
-                self.alone[member.roles[0]] += 1
+                self.alone[f"{member.roles[0]}: {self._last_words(member)}"] += 1
                 self._back_at[name] = now + 1.0
             if self._back_at.get(name, now + 1) <= now:
                 del self._back_at[name]
@@ -69,6 +69,10 @@ class Troubles:
 
     def _ended(self, name):
         return self._deployment.members[name].running.poll() is not None
+
+    def _last_words(self, member):
+        lines = [line for line in self._deployment.log_of(member).splitlines() if line.strip()]
+        return lines[-1][:200] if lines else ""
 
     def _kill(self):
         running = [name for name in self._deployment.members if name not in self._back_at and not self._ended(name)]

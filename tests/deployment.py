@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import re
 import shutil
@@ -21,50 +19,15 @@ from adapters.hospital.client import Target, send
 from fixtures.story import decides
 from gateway.settings import load, read_keys
 from gateway.store import create_store
+from tests.configuration import ROOT, Limits, clean_environment, give_ports, write_config, write_keys
 from tests.contracts.waiting import wait_for
 from tests.ends import end_of
 from tests.servers.ports import free_ports
-from tests.story import KEYS
 from tests.trial_systems import SECRET, TrialSystems
 
-ROOT = Path(__file__).parents[1]
 ROLES = ("listen", "translate", "relay", "deliver", "api")
 STOP_SECONDS = 10
 PATIENCE = 60
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What some deployments set otherwise. Two attempts fit into a lease of delivering."""
-
-    lease_seconds: float = 20.0
-    deadline_seconds: float = 9.0
-    translate: str = ""
-
-
-_TEMPLATE = """
-name = "A unit of the tests"
-
-[translate]
-lease_seconds = 5.0
-{limits.translate}
-
-[relay]
-interval_seconds = 0.1
-republish_seconds = 2.0
-receipt_seconds = 2.0
-
-[deliver]
-lease_seconds = {limits.lease_seconds}
-
-[audit]
-seal_seconds = 0.5
-
-[log]
-format = "json"
-level = "debug"
-"""
-GATEWAY_TOML = _TEMPLATE.format(limits=Limits())
 
 
 @dataclass
@@ -113,7 +76,7 @@ class Deployment:
             (self.config / "recipients" / f"{id}.toml").write_text(text)
         self.trial_systems = TrialSystems(self.config)
         self._ports = ports = free_ports(40)
-        self._write_config(ports)
+        write_config(self.config, self._limits, ports, self.trial_systems.addresses)
         self.environment = clean_environment() | {
             "GATEWAY_CONFIG": str(self.config),
             "GATEWAY_DATA": str(folder / "data"),
@@ -329,16 +292,6 @@ class Deployment:
 
     # --- configuration
 
-    def _write_config(self, ports):
-        (self.config / "gateway.toml").write_text(_TEMPLATE.format(limits=self._limits))
-        for path in (self.config / "sites").glob("*.toml"):
-            path.write_text(path.read_text().replace('kind = "folder"', 'kind = "folder"\nlook_seconds = 0.1'))
-        give_ports(self.config, ports)
-        for id, address in self.trial_systems.addresses.items():
-            path = self.config / "recipients" / f"{id}.toml"
-            lines = f'address = "{address}"\ndeadline_seconds = {self._limits.deadline_seconds}'
-            path.write_text(re.sub(r'^address = ".*"$', lines, path.read_text(), flags=re.M))
-
     def _part_listeners(self):
         """Give every process that listens but the first a configuration with ports of its own."""
         for member in [one for one in self.members.values() if "listen" in one.roles][1:]:
@@ -349,31 +302,6 @@ class Deployment:
 
     def _recipients_text(self):
         return "\n".join(path.read_text() for path in (self.config / "recipients").glob("*.toml"))
-
-
-def give_ports(config, ports):
-    """Let the feeds of a configuration listen to free ports."""
-    for path in (config / "sites").glob("*.toml"):
-        path.write_text(re.sub(r"^port = \d+$", lambda _: f"port = {ports.pop()}", path.read_text(), flags=re.M))
-
-
-def clean_environment():
-    """The environment without anything that would configure a gateway."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
-    return kept | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-
-
-def write_keys(path):
-    """Write the key file of the expected year: the ids it makes are the same everywhere."""
-    permanent = {name: _encoded(getattr(KEYS, name)) for name in ("identity", "index", "pseudonym", "audit")}
-    encryption = {name: _encoded(key) for name, key in KEYS.encryption.items()}
-    path.write_text(json.dumps(permanent | {"encryption": encryption, "active": KEYS.active}))
-    path.chmod(0o600)
-    return path
-
-
-def _encoded(key):
-    return base64.b64encode(key).decode()
 
 
 def drop(message, folder):

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from tests.command import gateway
-from tests.deployment import GATEWAY_TOML, ROOT, clean_environment, write_keys
+from tests.configuration import GATEWAY_TOML, ROOT, clean_environment, write_keys
 from tests.servers.ports import free_ports
 
 

@@ -20,7 +20,7 @@ from gateway.bootstrap.parts import handles, open_store, policy_of, translator_f
 from gateway.fhir import codec
 from gateway.model.delivery import Accepted, ChangeKind, Outcome, Package
 from gateway.model.keys import Keys
-from gateway.ports import Store
+from gateway.ports import Clock, Store
 from gateway.services.deliver import Deliver
 from gateway.services.package import Packager
 from gateway.services.plan import Planner
@@ -93,15 +93,19 @@ def settings(data: Path) -> Settings:
     return made
 
 
-def play(unit: Settings, *, keys: Keys = KEYS, messages: Iterable[Played] | None = None) -> Year:
+def _clock() -> datetime:
+    return RECEIVED_AT
+
+
+def play(unit: Settings, *, keys: Keys = KEYS, messages: Iterable[Played] | None = None, clock: Clock = _clock) -> Year:
     """Play messages (default: the whole year) through a store that is made; close ``year.store`` afterwards."""
     store = open_store(unit, keys)
     store.upgrade()
     year = Year(store, holders={id: Holder() for id in unit.recipients})
-    steps = _Steps(unit, keys, store, year.holders)
+    steps = _Steps(unit, keys, store, year.holders, clock)
     steps.prepare()
     steps.deliver()
-    intake = Intake(store, _clock, handles=handles)
+    intake = Intake(store, clock, handles=handles)
     intake.start()
     with closing(_Stopping(intake)):
         for message in story() if messages is None else messages:
@@ -143,21 +147,24 @@ class _Stopping:
 class _Steps:
     """The services that come after intake, run when told to."""
 
-    def __init__(self, unit: Settings, keys: Keys, store: Store, holders: Mapping[str, Holder]) -> None:
+    def __init__(
+        self, unit: Settings, keys: Keys, store: Store, holders: Mapping[str, Holder], clock: Clock = _clock
+    ) -> None:
+        self._clock = clock
         self._unit = unit
         self._keys = keys
         self._store = store
         policy = policy_of(unit, keys)
-        self._planner = Planner(policy, _clock)
+        self._planner = Planner(policy, clock)
         self.translate = Translate(
             store,
             InlineTranslator(translator_factory(unit, keys)),
             self._planner,
             sites=list(unit.sites),
-            clock=_clock,
+            clock=clock,
             owner="story",
         )
-        self._attempt = Deliver(store, unit.recipients, holders, Packager(store, policy), _clock, "story")
+        self._attempt = Deliver(store, unit.recipients, holders, Packager(store, policy), clock, "story")
 
     def prepare(self) -> None:
         """Bring studies and code maps into the database."""
@@ -169,7 +176,7 @@ class _Steps:
             ],
             codes={site.id: site.codes for site in self._unit.sites.values()},
             id_key=self._keys.identity,
-            now=_clock(),
+            now=self._clock(),
             planner=self._planner,
         )
 
@@ -181,11 +188,7 @@ class _Steps:
 
     def _due(self) -> list[int]:
         with self._store.begin(write=False) as tx:
-            return [each.id for each in tx.deliveries.due(_clock(), 1000, timedelta(0))]
-
-
-def _clock() -> datetime:
-    return RECEIVED_AT
+            return [each.id for each in tx.deliveries.due(self._clock(), 1000, timedelta(0))]
 
 
 def state_of(store: Store) -> Resources:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fixtures.story import Played, story
 from gateway.fhir import codec
 from gateway.fhir.checks import check
 from gateway.ports import MessageFilter
 from gateway.services.reconcile import Unit, reconcile
-from tests.story import EXPECTED_RECEIVED, EXPECTED_STATE, Year, normalised, play, settings, state_of, text_of
+from tests.contracts.deliveries import HandClock
+from tests.story import (
+    EXPECTED_RECEIVED,
+    EXPECTED_STATE,
+    RECEIVED_AT,
+    Year,
+    normalised,
+    play,
+    settings,
+    state_of,
+    text_of,
+)
 
 HOLDS = [
     ("conflict", "MSH-10 was received before with other content"),
@@ -65,6 +78,24 @@ def test_after_the_year_each_recipient_holds_what_it_may_and_nothing_else(year: 
     for resource in found.values():
         check(resource)
     assert found == _expected(EXPECTED_RECEIVED, found, update=update)
+
+
+def test_a_clock_that_is_set_back_time_and_again_changes_nothing_of_the_year(year: Year, tmp_path: Path) -> None:
+    clock = HandClock(RECEIVED_AT + timedelta(days=2))
+
+    def played() -> Iterator[Played]:
+        for number, message in enumerate(story()):
+            clock.advance(hours=-1 if number % 10 == 5 else 0, seconds=1)
+            yield message
+
+    other = play(settings(tmp_path), messages=played(), clock=clock)
+
+    assert state_of(other.store) == state_of(year.store)
+    assert {id: normalised(held) for id, held in other.received.items()} == {
+        id: normalised(held) for id, held in year.received.items()
+    }
+    assert other.answers == year.answers
+    other.store.close()
 
 
 def _held(year: Year, recipient: str, resource_type: str) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ The store, the adapter and the sockets are real; only the clock is set by hand, 
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 import tracemalloc
@@ -29,6 +30,7 @@ from gateway.services.deliver import Deliver
 from gateway.services.relay import Relay
 from gateway.services.wake_ups import ids_of
 from gateway.store import create_store
+from tests.certificates import Authority
 from tests.contracts.deliveries import FixedPackager, HandClock, plan
 from tests.contracts.far_end import FarEnd, answer
 from tests.contracts.packages import internal, observation, patient, recipient, released
@@ -355,6 +357,29 @@ def test_a_name_that_is_not_known_any_more_is_told_and_asked_again(gateway):
     assert len(edc.tried) == 5
     edc.go_on()
     assert len(edc.tried) == 6
+
+
+def test_a_certificate_that_has_ended_is_told_and_with_a_new_one_everything_arrives(gateway, tmp_path):
+    authority = Authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("localhost", days=-1))
+    listener = context.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)
+    server = FarEnd(fine, listener=listener)
+    try:
+        edc = gateway(server.address.replace("http://127.0.0.1", "https://localhost"), ca_file=authority.certificate)
+        (id,) = edc.plan()
+        edc.work()
+        edc.go_on()
+        assert [outcome for _, outcome in edc.tried] == ["deferred"] * 2
+        assert edc.circuit.reason == "TLS: the connection could not be trusted: certificate has expired"
+        assert server.seen == []
+
+        context.load_cert_chain(*authority.issue("localhost"))
+        edc.go_on()
+    finally:
+        server.close()
+    assert edc.cursor(id).state is IDLE
+    assert len(server.seen) == 1
 
 
 def test_a_clock_set_back_while_an_attempt_is_under_way_sends_nothing_twice(gateway, far_end):

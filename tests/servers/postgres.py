@@ -74,7 +74,7 @@ class PostgresServer:
         arguments = [
             self._bin / "postgres",
             *("-D", self._data, "-p", str(self.port), "-k", self.folder, "-h", "127.0.0.1"),
-            *("-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "max_connections=100"),
+            *("-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "max_connections=200"),
         ]
         with self._log.open("ab") as log:
             self._server = self._spawn(arguments, stdout=log, stderr=log)

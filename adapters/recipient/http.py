@@ -61,19 +61,25 @@ def outcome_of(answer: Answer, now: datetime | None = None) -> Outcome:
 def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
     """Return what ``Retry-After`` asks for, in seconds or as a date (RFC 9110, 10.2.3); None when it says nothing.
 
+    A date is one of the server's clock, which its ``Date`` header shows; ours (``now``) may be another.
+
     >>> retry_after({"Retry-After": "120"}, datetime.now(UTC))
     datetime.timedelta(seconds=120)
     """
-    text = next((value.strip() for name, value in headers.items() if name.lower() == "retry-after"), "")
+    told = {name.lower(): value.strip() for name, value in headers.items()}
+    text = told.get("retry-after", "")
     if _SECONDS.fullmatch(text):
         return timedelta(seconds=int(text))
+    until = _date(text)
+    return None if until is None else max(timedelta(0), until - (_date(told.get("date", "")) or now))
+
+
+def _date(text: str) -> datetime | None:
     try:
-        until = parsedate_to_datetime(text)
+        moment = parsedate_to_datetime(text)
     except (ValueError, TypeError):
         return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
-    return max(timedelta(0), until - now)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def secret_of(recipient: Recipient, environment: Mapping[str, str] = os.environ) -> str:

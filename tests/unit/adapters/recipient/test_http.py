@@ -63,6 +63,13 @@ def test_retry_after_is_read_in_both_forms(text, seconds):
     assert retry_after({"retry-after": text}, NOON) == timedelta(seconds=seconds)
 
 
+@pytest.mark.parametrize(("date", "seconds"), [("Sat, 01 Mar 2025 12:59:00 GMT", 60), ("nonsense", 3600)])
+def test_a_date_to_retry_after_is_of_the_servers_own_clock(date, seconds):
+    told = {"Retry-After": "Sat, 01 Mar 2025 13:00:00 GMT", "Date": date}
+
+    assert retry_after(told, NOON) == timedelta(seconds=seconds)
+
+
 @pytest.mark.parametrize("text", ["", "-5", "soon", "1e9", "99999999999999999", "Sat, 99 Mar 2025 12:00:00 GMT"])
 def test_a_retry_after_that_says_nothing_is_passed_over(text):
     assert retry_after({"Retry-After": text}, NOON) is None

@@ -153,9 +153,9 @@ class Forms:
             target = target_kind.decode()
             if not refers(kind, name, target, listed=listed):
                 return None
-            reference = f"{target}/{id.decode()}"
-            led = links.target(reference)
-            asked.append((reference, led))
+            uuid = id.decode()
+            led = links.plain(target, uuid)
+            asked.append((f"{target}/{uuid}", led))
             if led is not None:
                 kept.append(f'{{"reference":"{led}"}}')
         if not kept:

@@ -42,6 +42,12 @@ class Ids:
             self._pointed[reference] = self._point(reference)
         return self._pointed[reference]
 
+    def plain(self, kind: str, id: str) -> str | None:
+        """Return the view's own id for a UUID as it is written here; None where no view may follow it."""
+        if kind not in self._rights.types or (kind == "ResearchStudy" and id != self._rights.study.resource):
+            return None  # a view sees its own study
+        return self._public.get(id) or self.public(id)
+
     def _point(self, reference: str) -> tuple[str, str] | None:
         parts = split(reference)
         if parts is None or "://" in reference or parts[0] not in self._rights.types:
@@ -75,16 +81,21 @@ class Links:
         target = self._targets[reference] = self._target(reference)
         return target
 
+    def plain(self, kind: str, id: str) -> str | None:
+        """Do as ``target`` for ``Type/id``, the id a UUID as it is written here."""
+        reference = f"{kind}/{id}"
+        if reference not in self._targets:
+            public = self._ids.plain(kind, id)
+            led = public is not None and self._leads(reference)
+            self._targets[reference] = f"{kind}/{public}" if led else None
+        return self._targets[reference]
+
     def still(self, asked: Asked) -> bool:
         """Whether references lead where they led before."""
         if not all(self.target(reference) == target for reference, target in asked):
             return False
         self.stood.add(asked)
         return True
-
-    def settle(self, reference: str, target: str | None) -> None:
-        """Take it as known where a reference leads."""
-        self._targets[reference] = target
 
     def forget(self) -> None:
         """Ask again for everything: an answer has changed."""
@@ -96,8 +107,9 @@ class Links:
         if known is None:
             return None
         internal, public = known
+        return public if public and self._leads(internal) else None
+
+    def _leads(self, internal: str) -> bool:
         if self._own and internal != self._own and internal.startswith("Patient/"):
-            return None  # of another patient
-        if self._reachable is not None and not self._reachable(internal):
-            return None
-        return public or None
+            return False  # to another patient
+        return self._reachable is None or self._reachable(internal)

@@ -16,34 +16,35 @@ _MOST: Final = 512
 
 
 class Outline:
-    """The elements that may leave, each with its bit, and with which of them a resource is whole.
+    """The elements that may leave, and with which of them a resource is whole: each has a bit, the first the lowest.
 
-    ``head`` and ``tail`` stand before and behind the id of what leaves.
+    ``head`` and ``tail`` stand before and behind the id of what leaves. ``whole`` are the sets of bits found whole.
     """
 
-    __slots__ = ("_kind", "_pseudonymous", "_stands", "_value", "head", "members", "tail")
+    __slots__ = ("_kind", "_pseudonymous", "_value", "head", "names", "tail", "whole")
 
     def __init__(self, kind: str, names: tuple[str, ...], rights: Rights) -> None:
         tree = rights.types[kind].tree
-        listed = [name for name in names if name.removeprefix("_") in tree and name not in INHERENT]
-        self.members = tuple((name, 1 << place) for place, name in enumerate(listed))
+        self.names = [name for name in names if name.removeprefix("_") in tree and name not in INHERENT]
         self.head = b'{"resourceType":"%s","id":"' % kind.encode()
         self.tail = b'"' + (_MARKED if rights.pseudonymous else b"")
         bears_value = any(name == "extension" or name.startswith("value") for name in names)
         self._value = kind == "Observation" and rights.types[kind].values and bears_value
         self._kind = kind
         self._pseudonymous = rights.pseudonymous
-        self._stands: dict[int, bool] = {}
+        self.whole: set[int] = set()
 
     def stands(self, kept: int) -> bool:
         """Whether nothing is missing and all is valid when the elements of these bits leave, each valid by itself.
 
         False: the names do not say so, and the values must be looked at.
         """
-        known = self._stands.get(kept)
-        if known is None:
-            known = self._stands[kept] = self._whole([name for name, bit in self.members if kept & bit])
-        return known
+        if kept in self.whole:
+            return True
+        whole = self._whole([name for place, name in enumerate(self.names) if kept >> place & 1])
+        if whole and len(self.whole) < _MOST:
+            self.whole.add(kept)
+        return whole
 
     def _whole(self, names: list[str]) -> bool:
         if self._value and not any(name.startswith("value") for name in names):

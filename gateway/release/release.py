@@ -114,22 +114,24 @@ class Releasing:
         except ValueError:
             return Withheld("invalid", f"{kind}.id")
         plan = outline(kind, tuple(elements), self.rights)
-        known, forms, bits = self.forms.known[kind], [], 0
-        sound = self.rights.pseudonymous or _ID.fullmatch(public) is not None
-        for name, bit in plan.members:
-            text = bytes(elements[name])
-            form = known[name].get(text)
-            if form is None or (form.asked and form.asked not in links.stood):
-                form = self.forms.of(kind, subject, name, text, links)
-            forms.append(form)
+        known, stood = self.forms.known[kind], links.stood
+        found = [known[name].get(bytes(elements[name])) for name in plan.names]
+        forms = [
+            known_form
+            if known_form is not None and (not known_form.asked or known_form.asked in stood)
+            else self.forms.of(kind, subject, name, bytes(elements[name]), links)
+            for name, known_form in zip(plan.names, found, strict=True)
+        ]
+        bits, bit, sound = 0, 1, self.rights.pseudonymous or _ID.fullmatch(public) is not None
+        for form in forms:
             sound = sound and form.sound
-            if form.text:
-                bits |= bit
+            bits |= bit if form.text else 0
+            bit <<= 1
         text = b"".join([plan.head, public.encode(), plan.tail, *[form.text for form in forms], b"}"])
         let = Let(text, public)
-        if sound and plan.stands(bits):
+        if sound and (bits in plan.whole or plan.stands(bits)):
             return let
-        kept = {name: form for (name, bit), form in zip(plan.members, forms, strict=True) if bits & bit}
+        kept = {name: form for name, form in zip(plan.names, forms, strict=True) if form.text}
         return self._lost(kind, elements, kept) or self._invalid(kind, let, kept) or let
 
     def _lost(self, kind: str, elements: dict[str, Raw], kept: dict[str, Form]) -> Withheld | None:

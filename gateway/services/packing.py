@@ -21,8 +21,6 @@ ORDER: Final = (
 UNAUDITED: Final = frozenset({"type", "code", "entered-in-error"})
 """Rules that say what a file never lists: they decide nothing about a person, so no line is written for them."""
 
-_RANK: Final = {kind: rank for rank, kind in enumerate(ORDER)}
-
 
 class Packing:
     """What both kinds of cursor share: the entries so far and the shared resources they need."""
@@ -51,7 +49,7 @@ class Packing:
         withheld = {rule: count for rule, count in self.withheld.items() if rule not in UNAUDITED}
         if not self.entries:
             return Packed(None, self.owed.upto, self.owed.more, withheld)
-        entries = tuple(sorted(self.entries, key=_rank))
+        entries = _in_order(self.entries)
         package = Package(
             self.delivery.delivery_id, self.delivery.view, entries, repeat=self.delivery.window is not None
         )
@@ -99,7 +97,7 @@ class Packing:
         """Add an entry."""
         stored = (version.id, version.version, version.change)
         entry = Released(version.type, let.id, let.text, kind, *stored, shared, version.message)
-        self.entries.append(entry)
+        self.entries += (entry,)
         return entry
 
 
@@ -115,5 +113,9 @@ class StudyPacking(Packing):
         return self.finish()
 
 
-def _rank(entry: Released) -> int:
-    return _RANK.get(entry.type, len(ORDER))
+def _in_order(entries: list[Released]) -> tuple[Released, ...]:
+    kinds = {entry.type for entry in entries}
+    ranked = [entry for kind in ORDER if kind in kinds for entry in entries if entry.type == kind]
+    if len(ranked) < len(entries):
+        ranked += [entry for entry in entries if entry.type not in ORDER]
+    return tuple(ranked)

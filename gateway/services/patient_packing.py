@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from gateway.fhir import codec
 from gateway.model.delivery import ChangeKind, Delivery, ManifestEntry, Packed, Released
@@ -19,6 +19,8 @@ from gateway.services.packing import Packing
 from gateway.services.reading import Owed, Reading
 from gateway.services.subjects import number_of, subjects_of
 
+_ID_LENGTH: Final = 36
+
 
 class PatientPacking(Packing):
     """The cursor of a view and a patient."""
@@ -29,19 +31,21 @@ class PatientPacking(Packing):
         self.subject: Subject | None = self.standing.subjects.get(rights.study.id)
         self.changes: dict[str, list[ResourceVersion]] = {}
         self.carried: dict[str, Released] = {}
-        self.review = delivery.sent <= 0 or any(map(self._entitles, owed.changes))
+        self.review = delivery.sent <= 0 or self._entitled_anew()
         self._bodies: dict[int, dict[str, Any]] = {}
         self._decided: dict[str, bool] = {}
 
     def packed(self) -> Packed:
         """Pack what is owed."""
-        for version in self.owed.changes:
-            self.changes.setdefault(version.id, []).append(version)
+        self.changes = {version.id: [version] for version in self.owed.changes}
+        if len(self.changes) < len(self.owed.changes):  # several of one resource
+            self.changes = {id: [one for one in self.owed.changes if one.id == id] for id in self.changes}
         person = self.reading.head(self.delivery.patient) if self.review and self._renumbered else None
         if person is not None:
             self.changes.setdefault(person.id, [person])
         for id in list(self.changes):
-            self.decide(id)
+            if id not in self._decided:
+                self.decide(id)
         if self.review:
             self._review()
         packed = self.finish()
@@ -65,9 +69,12 @@ class PatientPacking(Packing):
             return False
         return number_of(self.body(before), self.subject.study) != self.subject.number
 
-    def _entitles(self, version: ResourceVersion) -> bool:
+    def _entitled_anew(self) -> bool:
         """Whether a change may have changed what the view may see of everything else."""
-        return version.type in ("ResearchSubject", "Consent") or version.id in self.standing.merged
+        kinds = {version.type for version in self.owed.changes}
+        if "ResearchSubject" in kinds or "Consent" in kinds:
+            return True
+        return bool(self.standing.merged) and any(one.id in self.standing.merged for one in self.owed.changes)
 
     def body(self, version: ResourceVersion) -> dict[str, Any]:
         """Return a version's decoded body."""
@@ -116,6 +123,9 @@ class PatientPacking(Packing):
         return self._let(version, decision)
 
     def _let(self, version: ResourceVersion, let: Let) -> bool:
+        if version.version == 1 and not self.review and version.id not in self.carried and not _in_error(let):
+            self.carried[version.id] = self.add(version, let, ChangeKind.CREATED)
+            return True
         held, carried = self.holding(version), self.carried.get(version.id)
         known = carried.kind is not ChangeKind.RETRACTED if carried else held is not None
         if not known and _in_error(let):
@@ -190,6 +200,13 @@ class PatientPacking(Packing):
         return before is not None and holds_wrongly(self.body(before), self.body(version))
 
     # --- what is referred to ----------------------------------------------------------------------------------------
+
+    def _reach(self, reference: str) -> bool:
+        id = reference[-_ID_LENGTH:]
+        changed = self.changes.get(id)
+        if changed is not None and f"{changed[0].type}/{id}" == reference and changed[0].type not in SHARED:
+            return changed[0].patient == self.delivery.patient and self.decide(id)
+        return super()._reach(reference)
 
     def reach_own(self, version: ResourceVersion) -> bool:
         """Whether the view has a resource of the patient, or gets it in this package."""

@@ -161,5 +161,6 @@ def _owed(
 def _named(changes: Iterable[ResourceVersion], rights: Rights) -> set[str]:
     """Return the ids of what changes refer to, of the types a view may see."""
     types = {kind.encode() for kind in rights.types}
-    bodies = (version.body for version in changes if version.type in rights.types)
-    return {id.decode() for body in bodies for kind, id in _REFERENCE.findall(body) if kind in types}
+    bodies = b"".join([version.body for version in changes if version.type in rights.types])
+    ids = b"/".join({id for kind, id in _REFERENCE.findall(bodies) if kind in types})
+    return set(ids.decode().split("/")) if ids else set()

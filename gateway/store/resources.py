@@ -212,11 +212,13 @@ class SqlResources:
             found = (version for version in found if version.patient in among)
         return sorted(found, key=lambda version: version.change)
 
-    def _read(self, pages: Iterable[Read], *, every_version: bool = False) -> Iterator[ResourceVersion]:
-        """Yield what pages hold, as it was amended since; without ``every_version`` the newest of each resource."""
+    def _read(self, pages: Iterable[Read], *, every_version: bool = False) -> list[ResourceVersion]:
+        """Return what pages hold, as it was amended since; without ``every_version`` the newest of each resource."""
+        read: list[ResourceVersion] = []
         for page, body, noted in pages:
             versions = opened(self._unit.cipher, page, body)
-            yield from _amended(versions, noted, every_version) if noted and noted != "[]" else versions
+            read += _amended(versions, noted, every_version) if noted and noted != "[]" else versions
+        return read
 
 
 def _amended(versions: Iterable[ResourceVersion], noted: str, every_version: bool) -> Iterator[ResourceVersion]:

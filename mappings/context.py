@@ -43,8 +43,9 @@ class Draft(Struct):
 
     ``patient`` is the internal id of the Patient it belongs to, ``""`` for shared resources. ``held`` names why a
     person must look before it may leave. ``stated``: feed -> the finished statement, where the draft is kept for later
-    messages (``Context.share``). While it is ``sealed``, ``body`` holds only what came after; who looks at the whole
-    or changes what is there calls ``unseal`` first.
+    messages (``Context.share``). While it is ``sealed``, ``body`` holds only what came after; ``last`` is an element
+    that ends it, written already (name, JSON with a comma behind it). Who looks at the whole or changes what is there
+    calls ``unseal`` first.
     """
 
     type: str
@@ -56,6 +57,7 @@ class Draft(Struct):
     tentative: set[str] = field(default_factory=set)
     stated: dict[str, Statement] = field(default_factory=dict)
     sealed: Sealed | None = None
+    last: tuple[str, bytes] | None = None
 
     @property
     def reference(self) -> dict[str, Any]:
@@ -67,6 +69,9 @@ class Draft(Struct):
         if self.sealed is not None:
             self.body = decode(self.sealed.text[:-1] + b"}") | self.body
             self.sealed = None
+        if self.last is not None:
+            self.body |= decode(b"{%b}" % self.last[1][:-1])
+            self.last = None
 
     def hold(self, reason: str) -> None:
         """Keep the resource back until a person has looked; the first reason stays."""

@@ -11,6 +11,7 @@ from gateway.errors import InvalidResource
 from gateway.fhir.checks import check
 from gateway.fhir.codec import encode
 from gateway.fhir.parts import written
+from gateway.fhir.piecewise import stand_together
 from gateway.model.translation import Statement
 from mappings.context import Context, Draft, Sealed
 from mappings.datatypes.ts import utc_of
@@ -57,11 +58,16 @@ def _made(draft: Draft, context: Context) -> Statement:
 
 def _sealed(draft: Draft, context: Context) -> Sealed:
     """Check and write a whole draft."""
+    names, end = tuple(draft.body), b""
+    if draft.last is not None:
+        names, end = (*names, draft.last[0]), draft.last[1]
+        if not stand_together(draft.type, frozenset(names)):
+            draft.unseal()
+            end = b""
     body = draft.body
-    text = _encoded(draft)[:-1] + b","
+    text = b"%b,%b" % (_encoded(draft)[:-1], end)
     date = date_text(body)
     moment = _utc(date, context) if date else None
-    names = tuple(body)
     return Sealed(text, names, preferred_code(body), moment, body.get("status") or "", ousted(draft.type, names))
 
 

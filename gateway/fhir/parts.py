@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from gateway.errors import InvalidResource
 from gateway.fhir.codec import encode
-from gateway.fhir.piecewise import check_element
+from gateway.fhir.piecewise import check_element, refers
 from gateway.fhir.primitives import PRIMITIVES
-from gateway.fhir.rules import Broken, Scope
+from gateway.fhir.rules import Broken, Rule, Scope
 
 _DATETIME: Final = PRIMITIVES["dateTime"]
+_STRING: Final = PRIMITIVES["string"]
 _SCOPE: Final = Scope()
 
 
@@ -35,8 +37,38 @@ def written_datetime(text: str) -> bytes:
     >>> written_datetime("2026-03-12T08:00:00+01:00")
     b'"2026-03-12T08:00:00+01:00"'
     """
+    return _leaf("dateTime", text, _DATETIME)
+
+
+def written_string(text: str) -> bytes:
+    """Check a ``string`` and return it as JSON; raises ``InvalidResource``.
+
+    >>> written_string("Haemoglobin")
+    b'"Haemoglobin"'
+    """
+    return _leaf("string", text, _STRING)
+
+
+def written_references(kind: str, name: str, pointers: Iterable[tuple[str, str]]) -> bytes:
+    """Return a list of References as an element of a resource of type ``kind``, JSON with a comma behind it.
+
+    ``pointers`` are types and ids, which ``gateway.model.identity`` made, at least one. Raises ``InvalidResource`` for
+    a type that may not stand there.
+
+    >>> written_references("DiagnosticReport", "result", [("Observation", "5f0c")])
+    b'"result":[{"reference":"Observation/5f0c"}],'
+    """
+    made = []
+    for target, id in pointers:
+        if not refers(kind, name, target, listed=True):
+            raise InvalidResource(f"{kind}.{name}", f"must not refer to {target}")
+        made.append(f'{{"reference":"{target}/{id}"}}')
+    return f'"{name}":[{",".join(made)}],'.encode()
+
+
+def _leaf(kind: str, text: str, rule: Rule) -> bytes:
     try:
-        _DATETIME(text, _SCOPE)
+        rule(text, _SCOPE)
     except Broken as broken:
-        raise InvalidResource("dateTime", broken.what) from None
-    return b'"%b"' % text.encode()
+        raise InvalidResource(kind, broken.what) from None
+    return encode(text)

@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any, Final
 
 from gateway.errors import Place, StructureError
+from gateway.fhir.parts import written_references
 from gateway.hl7v2.message import Message, Segment
 from gateway.hl7v2.structures import Group, group
 from gateway.model.identity import SEPARATOR, named_id
@@ -89,7 +90,11 @@ def _report(found: Group, visit: Draft | None, context: Context) -> list[Segment
     behind = [segment for segment in all_segments if segment.position > obr.position]
     of_specimens = {segment.position for each in found.groups("SPECIMEN") for segment in each.all_segments()}
     results = _results([each for each in behind if each.position not in of_specimens], report, order, context)
-    _add(report, "result", results)
+    if results and "result" not in report.body:
+        pointers = dict.fromkeys([(each.type, each.id) for each in results])
+        report.last = "result", written_references(report.type, "result", pointers)
+    else:
+        _add(report, "result", results)
     about_specimens = _of_specimens(found, specimens, order, context)
     link([each for each in all_segments if each.name == "CTI"], [report, *results, *about_specimens], context)
     return behind

@@ -35,10 +35,15 @@ def _site_organization(context: Context) -> Draft | None:
 
 def source_message(msh: Segment, context: Context) -> list[dict[str, Any]]:
     """The message this was read from, by its control id within the feed."""
+    return [of_message(msh.value(10), context)]
+
+
+def of_message(control_id: str, context: Context) -> dict[str, Any]:
+    """Return a Provenance.entity for the message by that control id."""
     system = f"{CONTROL_ID}/{context.site.id}/{context.feed}"
     kind = "^".join(text for text in (context.message.type, context.message.event) if text)
-    what = {"identifier": {"system": system, "value": msh.value(10)}, "display": f"HL7 v2 {kind}"}
-    return [{"role": "source", "what": what}]
+    what = {"identifier": {"system": system, "value": control_id}, "display": f"HL7 v2 {kind}"}
+    return {"role": "source", "what": what}
 
 
 MSH_PROVENANCE: Final = SegmentMap(

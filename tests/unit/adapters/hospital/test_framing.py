@@ -54,6 +54,12 @@ def test_a_block_too_large_is_given_as_its_head_and_memory_stays_bounded(size, s
     assert received == [first, b"next"]
 
 
+def test_of_a_block_too_large_where_little_is_allowed_only_the_beginning_is_kept():
+    reader = BlockReader(limit=10)
+    assert reader.feed(b"\x0bbeginning and more") == []
+    assert reader.feed(b"the end\x1c\r") == [Oversize(b"beginning ", 25)]
+
+
 @pytest.mark.parametrize(
     ("stream", "pieces"),
     [

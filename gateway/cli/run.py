@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Annotated, Final
 
 import structlog
@@ -80,6 +81,7 @@ def _end_in_time(signalled: threading.Event) -> None:
 
 def _leave(status: int) -> None:
     """End at once: no thread that still waits for somebody's answer is waited for."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # a full disk or a closed pipe must not keep it alive
+            stream.flush()
     os._exit(status)

@@ -42,7 +42,9 @@ _TERMS: Final = 1024
 """Forms of one element that a view's rights keep."""
 
 _MEASURED: Final = re.compile(rb'\{"value":(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?)([,}].*)', re.DOTALL)
-_UNMEASURED: Final = b',"valueQuantity":{"value":0'
+_MEASURED_HEAD: Final = b',"valueQuantity":{"value":'
+_UNMEASURED: Final = _MEASURED_HEAD + b"0"
+_UNMEASURED_LENGTH: Final = len(_UNMEASURED)
 _REFERENCE: Final = rb'\{"reference":"([A-Z][A-Za-z]*)/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"\}'
 _REFERENCES: Final = re.compile(rb"(?:%b|\[%b(?:,%b)*\])" % ((_REFERENCE,) * 3))
 _EACH_REFERENCE: Final = re.compile(_REFERENCE)
@@ -103,10 +105,13 @@ class Forms:
             return self._of(kind, subject, name, text, links)
         # No rule asks how much was measured: one form does for all numbers of a unit.
         number, rest = measured.groups()
-        form = self._of(kind, subject, name, b'{"value":0' + rest, links)
-        if not form.text.startswith(_UNMEASURED):
+        unmeasured = b'{"value":0' + rest
+        form = self.known[kind][name].get(unmeasured)
+        if form is None or form.asked:
+            form = self._of(kind, subject, name, unmeasured, links)
+        if form.text[:_UNMEASURED_LENGTH] != _UNMEASURED:
             return form
-        text = _UNMEASURED[:-1] + number + form.text[len(_UNMEASURED) :]
+        text = b"%b%b%b" % (_MEASURED_HEAD, number, form.text[_UNMEASURED_LENGTH:])
         return Form(text, form.asked, form.broken, form.alone, form.arm, form.sound)
 
     def _of(self, kind: str, subject: Subject | None, name: str, text: bytes, links: Links) -> Form:

@@ -297,7 +297,10 @@ def test_what_a_view_holds_after_many_attempts_is_what_each_of_them_left(store):
             unsure = unsure | ids if outcome == "unknown" else unsure - ids
         if number % 16 == 0 or number > 2 * EVERY:
             with store.begin(write=False) as tx:
-                assert tx.deliveries.held([cursor.id])[cursor.id].entries == held
+                found = tx.deliveries.held([cursor.id])[cursor.id]
+                for id in (uid(number * 5 % 37), uid(number), uid(999)):
+                    assert found.find(id) == ((held[id], id not in unsure) if id in held else None)
+                assert found.entries == held
                 assert tx.deliveries.held([cursor.id])[cursor.id].unsure == unsure
 
 

@@ -65,6 +65,17 @@ def test_the_head_is_the_newest_version(store):
         assert tx.resources.heads([]) == {}
 
 
+def test_versions_are_found_by_their_numbers(store):
+    append(store, version(1), version(1, 2), version(2))
+    append(store, version(1, 3))
+    with store.begin(write=False) as tx:
+        found = tx.resources.numbered([(uid(1), 2), (uid(1), 3), (uid(2), 1), (uid(2), 2), (uid(3), 1)])
+        assert {key: (one.id, one.version) for key, one in found.items()} == {
+            key: key for key in [(uid(1), 2), (uid(1), 3), (uid(2), 1)]
+        }
+        assert tx.resources.numbered([]) == {}
+
+
 def test_many_heads_are_found_in_one_call(store):
     append(store, *(version(number) for number in range(1, 1301)))
     with store.begin(write=False) as tx:

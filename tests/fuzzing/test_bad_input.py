@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from itertools import islice
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import structlog
 
+from fixtures.story import Played
 from gateway.api.app import create_app
 from gateway.api.server import HttpServer
 from gateway.hl7v2.peek import content_digest, narrow
@@ -25,9 +28,12 @@ from mappings.translator import SiteTranslator
 from tests.deployment import ROOT
 from tests.fuzzing.cases import cases
 from tests.listening import Sender, clock, listening, message, said, sqlite_store
+from tests.story import settings, take_in
 
 COUNT = 10_000
 TOGETHER = 20
+SETTLED = 500
+"""Cases that are written too, which takes far longer than reading them."""
 FEED = Feed("lis", "north", port=0)
 POSITIVE, NEGATIVE = {b"AA", b"CA"}, {b"AE", b"AR", b"CE", b"CR"}
 KEPT = {MessageState.QUARANTINED, MessageState.REFUSED, MessageState.CONFLICT}
@@ -105,9 +111,9 @@ def test_over_mllp_every_case_is_answered_and_kept_and_every_connection_stays_us
 
 
 def test_every_case_becomes_a_translation():
-    settings = load(ROOT / "fixtures" / "config", {})
-    translator = SiteTranslator(settings.sites, settings.feeds, b"k" * 32)
-    feeds = list(settings.feeds)
+    unit = load(ROOT / "fixtures" / "config", {})
+    translator = SiteTranslator(unit.sites, unit.feeds, b"k" * 32)
+    feeds = list(unit.feeds)
 
     for number, case in enumerate(cases(COUNT)):
         made = translator.translate(
@@ -154,3 +160,21 @@ def test_over_http_each_is_answered_and_kept(served):
         assert status == 200 or (status == 204 and asks(content))
         assert status == 204 or b"MSA" in narrow(answer)
         assert content_digest(content) in states
+
+
+def test_every_case_that_was_accepted_ends_translated_or_is_listed_with_its_fault(tmp_path):
+    def sent(case):
+        content = case.content or case.wire
+        feed = next((feed for word, feed in ((b"CRM^", "trials"), (b"ADT^", "adt")) if word in content), "lis")
+        return Played(case.kind, feed, content)
+
+    some = map(sent, islice(cases(COUNT), SETTLED))
+    with closing(take_in(settings(tmp_path), some)) as store, store.begin(write=False) as transaction:
+        found = transaction.messages.find(MessageFilter(limit=SETTLED))
+
+    ended = Counter(each.state for each in found)
+    assert ended[MessageState.STORED] == 0
+    assert ended[MessageState.TRANSLATED] > SETTLED / 4
+    failed = [each.reason for each in found if each.state is MessageState.FAILED]
+    assert all(failed)
+    assert [reason for reason in failed if "defect in the gateway" in reason] == []

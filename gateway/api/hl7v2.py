@@ -29,7 +29,8 @@ def hl7v2_router(intake: Intake, feeds: Mapping[str, Feed]) -> APIRouter:
     """Return the route of the HTTP feeds among ``feeds`` (by id).
 
     200 with an acknowledgment, positive or negative; 204 when the sender asked for none; 401 without the feed's token;
-    404 unknown feed; 413 (with an AR) too large; 415 wrong content type; 503 the store cannot commit: send again.
+    404 unknown feed; 408 it did not arrive within ``frame_timeout``; 413 (with an AR) too large; 415 wrong content type;
+    503 the store cannot commit: send again.
     """
     router = APIRouter()
 
@@ -44,7 +45,11 @@ def hl7v2_router(intake: Intake, feeds: Mapping[str, Feed]) -> APIRouter:
             raise HTTPException(415, "the content type is application/hl7-v2")
         if intake.full:
             raise HTTPException(503, "too much is waiting", headers=_RETRY)
-        raw, size = await _body(request, feed.max_bytes)
+        try:
+            async with asyncio.timeout(feed.frame_timeout):
+                raw, size = await _body(request, feed.max_bytes)
+        except TimeoutError:
+            raise HTTPException(408, "the message did not arrive in time; send it again") from None
         answer = await asyncio.wrap_future(intake.receive(feed, raw, size=size))
         return _response(answer, content_type, too_large=size > feed.max_bytes)
 

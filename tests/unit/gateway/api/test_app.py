@@ -1,5 +1,6 @@
 """The web application: HL7 v2 over HTTP, probes, metrics."""
 
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -20,6 +21,7 @@ FEED = Feed("ehr", "north", "http")
 FEEDS = {
     "ehr": FEED,
     "small": replace(FEED, id="small", max_bytes=2000),
+    "hasty": replace(FEED, id="hasty", frame_timeout=0.2),
     "guarded": replace(FEED, id="guarded", token_env="TEST_FEED_TOKEN"),
     "rejecting": replace(FEED, id="rejecting", on_store_failure="reject"),
     "lis": Feed("lis", "north", "mllp"),
@@ -118,6 +120,21 @@ def test_a_message_over_the_limit_is_413_with_an_acknowledgment(store, serve):
     answer = serve(store).post("/hl7v2/small", content=message("7") + b"NTE|1||" + b"x" * 3000, headers=HL7)
 
     assert (answer.status_code, msa(answer.content)) == (413, ("AR", "7"))
+
+
+def test_a_message_that_does_not_arrive_in_time_is_waited_for_no_longer(store, serve):
+    url = serve(store).base_url
+    head = (
+        "POST /hl7v2/hasty HTTP/1.1\r\nHost: x\r\nContent-Type: application/hl7-v2\r\nContent-Length: 500\r\n\r\nMSH|"
+    )
+    with socket.create_connection((url.host, url.port), timeout=10) as slow:
+        slow.sendall(head.encode())
+        answer = b""
+        while data := slow.recv(65536):
+            answer += data
+
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert rows(store) == []
 
 
 def test_a_store_that_cannot_commit_is_503_and_never_positive(store, serve):

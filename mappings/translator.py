@@ -125,7 +125,7 @@ class SiteTranslator:
         )
 
     def _statements(self, context: Context) -> tuple[Statement, ...]:
-        return tuple(statement(draft, context) for draft in context.drafts.values())
+        return tuple([statement(draft, context) for draft in context.drafts.values()])
 
 
 def _findings(message: Message, context: Context) -> tuple[Finding, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Final
 
 from gateway.errors import InvalidResource
@@ -49,7 +49,7 @@ def written_string(text: str) -> bytes:
     return _leaf("string", text, _STRING)
 
 
-def written_references(kind: str, name: str, pointers: Iterable[tuple[str, str]]) -> bytes:
+def written_references(kind: str, name: str, pointers: Sequence[tuple[str, str]]) -> bytes:
     """Return a list of References as an element of a resource of type ``kind``, JSON with a comma behind it.
 
     ``pointers`` are types and ids, which ``gateway.model.identity`` made, at least one. Raises ``InvalidResource`` for
@@ -58,11 +58,10 @@ def written_references(kind: str, name: str, pointers: Iterable[tuple[str, str]]
     >>> written_references("DiagnosticReport", "result", [("Observation", "5f0c")])
     b'"result":[{"reference":"Observation/5f0c"}],'
     """
-    made = []
-    for target, id in pointers:
+    for target in dict(pointers):
         if not refers(kind, name, target, listed=True):
             raise InvalidResource(f"{kind}.{name}", f"must not refer to {target}")
-        made.append(f'{{"reference":"{target}/{id}"}}')
+    made = [f'{{"reference":"{target}/{id}"}}' for target, id in pointers]
     return f'"{name}":[{",".join(made)}],'.encode()
 
 

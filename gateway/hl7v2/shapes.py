@@ -39,6 +39,11 @@ class Shape:
         child = self.children[0]
         return child if isinstance(child, int) else child.start()
 
+    def end(self) -> int:
+        """Return the position of the last segment in it."""
+        child = self.children[-1]
+        return child if isinstance(child, int) else child.end()
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -76,15 +81,34 @@ def _fit(layout: Layout, names: tuple[str, ...]) -> Fit:
     root = Shape(layout)
     stack = [_Open(layout, root)]
     stray = []
-    known = layout.anywhere
+    known = _names_of(layout)
     for position, (name, following) in enumerate(zip(names, _following(names, known), strict=True)):
-        move = _choose(stack, name, following) if name in known else None
+        move = _kept_choice(_state(stack), name, following) if name in known else None
         if move is not None:
             _advance(stack, move)
         elif name[0] != "Z":
             stray.append(position)
         stack[-1].shape.children.append(position)
     return Fit(root, tuple(stray))
+
+
+@lru_cache(maxsize=256)
+def _names_of(layout: Layout) -> frozenset[str]:
+    return layout.anywhere
+
+
+_State = tuple[tuple[Layout, int, int], ...]
+
+
+def _state(stack: list[_Open]) -> _State:
+    """Return all that a choice depends on: of what repeats without bound, only whether it was seen."""
+    return tuple([(frame.layout, frame.at, min(frame.seen, frame.layout.items[frame.at].most or 1)) for frame in stack])
+
+
+@lru_cache(maxsize=4096)
+def _kept_choice(state: _State, name: str, following: str) -> _Move | None:
+    """Choose as ``_choose`` does; messages of a sender differ in where notes stand, and go through few states."""
+    return _choose([_Open(layout, Shape(layout), at, seen) for layout, at, seen in state], name, following)
 
 
 def _following(names: tuple[str, ...], known: frozenset[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from gateway.hl7v2.conformance import check, resolved
 from gateway.hl7v2.message import Message, Segment
@@ -12,37 +12,53 @@ from gateway.model.translation import Finding
 __all__ = ["Group", "check", "group"]
 
 
-@dataclass(slots=True)
 class Group:
-    """A segment group (or the whole message): its segments and groups in the order of the message."""
+    """A segment group (or the whole message): its segments and groups in the order of the message.
 
-    name: str
-    children: list[Segment | Group] = field(default_factory=list)
+    It is a view of where they stand; groups in it are made when they are asked for, as most never are.
+    """
+
+    __slots__ = ("_of_message", "_within", "name")
+
+    def __init__(self, name: str, within: Sequence[int | Shape], of_message: list[Segment]) -> None:
+        self.name = name
+        self._within = within
+        self._of_message = of_message
+
+    @property
+    def children(self) -> list[Segment | Group]:
+        """The segments and groups that stand directly in this group."""
+        segments = self._of_message
+        return [segments[child] if isinstance(child, int) else self._group(child) for child in self._within]
 
     def segments(self, name: str) -> list[Segment]:
         """Return the segments of that name that stand directly in this group."""
-        return [child for child in self.children if child.name == name and isinstance(child, Segment)]
+        own = [self._of_message[child] for child in self._within if isinstance(child, int)]
+        return [segment for segment in own if segment.name == name]
 
     def first(self, name: str) -> Segment | None:
         """Return the first segment of that name that stands directly in this group."""
-        for child in self.children:
-            if child.name == name and isinstance(child, Segment):
-                return child
+        for child in self._within:
+            if isinstance(child, int) and (segment := self._of_message[child]).name == name:
+                return segment
         return None
 
     def groups(self, name: str) -> list[Group]:
         """Return the groups of that name that stand directly in this group."""
-        return [child for child in self.children if child.name == name and isinstance(child, Group)]
+        shapes = [child for child in self._within if not isinstance(child, int)]
+        return [self._group(shape) for shape in shapes if shape.layout.name == name]
 
     def all_segments(self) -> list[Segment]:
         """Return every segment in this group and the groups in it, in the order of the message."""
-        found: list[Segment] = []
-        for child in self.children:
-            if isinstance(child, Segment):
-                found.append(child)
-            else:
-                found += child.all_segments()
-        return found
+        if not self._within:
+            return []
+        first, last = self._within[0], self._within[-1]
+        start = first if isinstance(first, int) else first.start()
+        end = last if isinstance(last, int) else last.end()
+        return self._of_message[start : end + 1]  # whatever stands between belongs to a group that is open then
+
+    def _group(self, shape: Shape) -> Group:
+        return Group(shape.layout.name, shape.children, self._of_message)
 
 
 def group(message: Message) -> Group:
@@ -69,18 +85,13 @@ def _group(message: Message) -> Group:
     reading = resolved(message)
     findings = [Finding(str(message.msh.place(number)), words) for number, words in reading.remarks]
     if reading.layout is None:
-        root = Group(message.structure, list(segments))
+        root = Group(message.structure, range(len(segments)), segments)
     else:
         fitted = fit(reading.layout, tuple([segment.name for segment in segments]))
-        root = _build(fitted.root, segments)
+        root = Group(fitted.root.name, fitted.root.children, segments)
         findings += [
             Finding(str(segments[position].place()), f"{reading.structure} has no such segment here")
             for position in fitted.stray
         ]
     message.findings += findings
     return root
-
-
-def _build(shape: Shape, segments: list[Segment]) -> Group:
-    children = [segments[child] if isinstance(child, int) else _build(child, segments) for child in shape.children]
-    return Group(shape.layout.name, children)

@@ -72,7 +72,8 @@ def _report(found: Group, visit: Draft | None, context: Context) -> list[Segment
     if obr is None:
         raise StructureError("the segment is missing", Place("OBR"), "100")
     order = _order(obr, orc, visit, context)
-    specimens = _specimens(found, obr, order, context)
+    groups = found.groups("SPECIMEN")
+    specimens = _specimens(groups, obr, order, context)
     if len(specimens) == 1:
         order.specimen = specimens[0].reference
 
@@ -87,15 +88,12 @@ def _report(found: Group, visit: Draft | None, context: Context) -> list[Segment
         report.hold(AHEAD)
     _add(report, "specimen", specimens)
     all_segments = found.all_segments()
-    behind = [segment for segment in all_segments if segment.position > obr.position]
-    of_specimens = {segment.position for each in found.groups("SPECIMEN") for segment in each.all_segments()}
-    results = _results([each for each in behind if each.position not in of_specimens], report, order, context)
-    if results and "result" not in report.body:
-        pointers = dict.fromkeys([(each.type, each.id) for each in results])
-        report.last = "result", written_references(report.type, "result", pointers)
-    else:
-        _add(report, "result", results)
-    about_specimens = _of_specimens(found, specimens, order, context)
+    behind = all_segments[all_segments.index(obr) + 1 :]
+    of_specimens = {segment.position for each in groups for segment in each.all_segments()}
+    own = [each for each in behind if each.position not in of_specimens] if of_specimens else behind
+    results = _results(own, report, order, context)
+    _add_results(report, results)
+    about_specimens = _of_specimens(groups, specimens, order, context)
     link([each for each in all_segments if each.name == "CTI"], [report, *results, *about_specimens], context)
     return behind
 
@@ -110,6 +108,15 @@ def _results(segments: list[Segment], report: Draft, order: Order, context: Cont
             to_report = not made
             (NTE_REPORT if to_report else NTE_OBSERVATION).apply(segment, context, report if to_report else made[-1])
     return made
+
+
+def _add_results(report: Draft, results: list[Draft]) -> None:
+    """Let the report refer to its results, many as they are: written at once where it had none before."""
+    if not results or "result" in report.body:
+        _add(report, "result", results)
+        return
+    pointers = list(dict.fromkeys([(each.type, each.id) for each in results]))
+    report.last = "result", written_references(report.type, "result", pointers)
 
 
 def _add(report: Draft, element: str, drafts: list[Draft]) -> None:
@@ -154,9 +161,8 @@ def _day(elements: dict[str, Any], context: Context) -> date:
     return date.fromisoformat(text[:10] if len(text) >= 10 else f"{text}-01-01"[:10])
 
 
-def _specimens(found: Group, obr: Segment, order: Order, context: Context) -> list[Draft]:
+def _specimens(groups: list[Group], obr: Segment, order: Order, context: Context) -> list[Draft]:
     """State the specimens of an order: of its SPM segments, else of OBR-15."""
-    groups = [each for each in found.groups("SPECIMEN") if each.first("SPM")]
     drafts = [_specimen(segment, order, context) for each in groups if (segment := each.first("SPM"))]
     if drafts or not obr.repeats(15):
         return drafts
@@ -179,11 +185,11 @@ def _specimen(spm: Segment, order: Order, context: Context) -> Draft:
     return draft
 
 
-def _of_specimens(found: Group, specimens: list[Draft], order: Order, context: Context) -> list[Draft]:
+def _of_specimens(groups: list[Group], specimens: list[Draft], order: Order, context: Context) -> list[Draft]:
     """State the Observations about a specimen itself (OBX behind SPM): ``focus`` is the Specimen."""
     made = []
-    groups = [each for each in found.groups("SPECIMEN") if each.first("SPM")]
-    for each, specimen in zip(groups, specimens, strict=False):
+    with_specimen = [each for each in groups if each.first("SPM")]
+    for each, specimen in zip(with_specimen, specimens, strict=False):
         for obx in [segment for segment in each.all_segments() if segment.name == "OBX"]:
             draft = _observation(obx, order, context)
             draft.body["focus"] = [specimen.reference]

@@ -23,6 +23,12 @@ _TS: Final = re.compile(
     re.ASCII,
 )
 _USUAL: Final = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)?([+-]\d{4})?", re.ASCII).fullmatch
+_PLAIN: Final = re.compile(
+    r"(?!0000)\d{4}(?:0[1-9]|1[0-2])(?:0[1-9]|1\d|2[0-8])(?:[01]\d|2[0-3])(?:[0-5]\d){2}[+-](?:0\d|1[0-3])[0-5]\d",
+    re.ASCII,
+).fullmatch
+"""A moment to the second with its offset, on a day that every month has."""
+
 _TM: Final = re.compile(r"(\d\d)(\d\d)(?:(\d\d)(\.\d{1,9})?)?(?:[+-]\d{4})?", re.ASCII)
 _OFFSET: Final = re.compile(r"[+-](?:0\d|1[0-3])[0-5]\d|[+-]1400", re.ASCII)
 
@@ -70,6 +76,8 @@ def usual_datetime(raw: str, zone: ZoneInfo) -> str | None:
 
     None: it takes a closer look (``ts_datetime``), as it is no date or something is to be said of it.
     """
+    if _PLAIN(raw):
+        return f"{raw[:4]}-{raw[4:6]}-{raw[6:8]}T{raw[8:10]}:{raw[10:12]}:{raw[12:14]}{raw[14:17]}:{raw[17:]}"
     if (match := _USUAL(raw)) is None:
         return None
     year, month, day, hour, minute, second, offset = match.groups()

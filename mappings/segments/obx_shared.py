@@ -26,12 +26,22 @@ from mappings.segments.obx_parts import LONGEST, measured, standing
 _FIELDS: Final = itemgetter(2, 3, 4, 6, 7, 8, 10, 11, 17, 20)
 
 
+class Names(Struct, frozen=True, eq=False):
+    """The elements before the value and behind it; one object stands for the same names at a site."""
+
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+
+_NO_NAMES: Final = Names()
+
+
 class Shared(Struct, frozen=True):
     """What an OBX says beside its value, times and people.
 
     ``named`` are code, coding system and sub-id as sent, ``name`` the same joined as an id is made of them. ``before``
     and ``after`` are JSON around the value, ``extension`` the extensions without the brackets, each with a comma behind
-    it; ``names`` are the elements before and behind. ``unit_text`` is what stands behind a number that needs nothing
+    it; ``names`` are the elements. ``unit_text`` is what stands behind a number that needs nothing
     but to be read (``b""``: it needs more); ``bounded``: it may be implausible. ``parted`` False: the OBX is for the
     segment map, and only ``known``, ``named`` and ``name`` hold.
     """
@@ -40,7 +50,7 @@ class Shared(Struct, frozen=True):
     named: tuple[str, str, str]
     name: str
     parted: bool = False
-    names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    names: Names = _NO_NAMES
     before: bytes = b""
     after: bytes = b""
     extension: bytes = b""
@@ -97,7 +107,7 @@ def _with(known: Meaning, obx: Segment, fields: list[str], order: Order, context
         of_result,
         name,
         parted=True,
-        names=((*how.first_names, *what.first_names), (*how.last_names, *what.last_names)),
+        names=_names((*how.first_names, *what.first_names), (*how.last_names, *what.last_names), context),
         before=how.first_text + what.first_text,
         after=how.last_text + what.last_text,
         extension=what.extension_text + how.extension_text,
@@ -108,3 +118,8 @@ def _with(known: Meaning, obx: Segment, fields: list[str], order: Order, context
         code=what.code,
         status=how.status,
     )
+
+
+def _names(before: tuple[str, ...], after: tuple[str, ...], context: Context) -> Names:
+    known: Names = context.cache.setdefault(("names", before, after), Names(before, after))
+    return known

@@ -10,7 +10,7 @@ import re
 from collections.abc import Hashable
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 
@@ -24,14 +24,15 @@ from mappings.datatypes.ts import ts_datetime, usual_datetime
 from mappings.segments.obx import effective, performers
 from mappings.segments.obx_order import AHEAD, Order, lies_ahead
 from mappings.segments.obx_parts import KIND, Elements
-from mappings.segments.obx_shared import Shared
+from mappings.segments.obx_shared import Names, Shared
 from mappings.segments.obx_value import value
 from mappings.statements import effective_date, ousted
 
 EACH_TIME: Final = frozenset({"OBX-5", "OBX-14", "OBX-16", "OBX-19", "OBX-21"})
 """First fields of the rows that make no shared part: this module applies them to every OBX."""
 
-_PADDING: Final = [""] * 24
+_READ: Final = 24
+_PADDING: Final = [""] * _READ
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,6})?", re.ASCII).fullmatch
 """A number that a Decimal is printed as."""
 
@@ -42,7 +43,7 @@ _SIMPLE_VALUES: Final = frozenset(
 _ANALYSED: Final = b'{"url":"%b","valueDateTime":' % ANALYSED.encode()
 
 
-class _Shared(Struct, frozen=True):
+class _Shared(Struct, frozen=True, eq=False):
     """Elements that results of one order share: their names and JSON; of times, the moment and whether it is ahead."""
 
     names: tuple[str, ...] = ()
@@ -69,7 +70,7 @@ class Result(Struct):
 def padded(obx: Segment) -> list[str]:
     """Return the fields of an OBX, empty ones to the last that is read here."""
     fields = obx.fields()
-    return fields if len(fields) >= len(_PADDING) else fields + _PADDING[len(fields) :]
+    return fields if len(fields) >= _READ else fields + _PADDING[len(fields) :]
 
 
 def put_together(result: Result, draft: Draft) -> Sealed | None:
@@ -112,8 +113,8 @@ def _sealed(result: Result, draft: Draft) -> Sealed | None:
         extension += _analysed(result)
     if extension:
         extension = b'"extension":[%b],' % extension[:-1]
-    key = (shared.names, when.names, who.names, value_names, extension != b"", last.names)
-    names, others = context.cache.get(key) or _standing_together(key, context)
+    key = (shared.names, when, who, value_names, not extension)
+    names, others = order.parts.get(key) or _standing_together(key, order, last.names)
     draft.held = draft.held or shared.held or (AHEAD if when.ahead else "")
     for gap in shared.gaps:
         context.gaps[gap] = None
@@ -124,20 +125,20 @@ def _sealed(result: Result, draft: Draft) -> Sealed | None:
     return Sealed(text, names, shared.code, when.date, shared.status, others)
 
 
-_Key = tuple[tuple[tuple[str, ...], tuple[str, ...]], tuple[str, ...], tuple[str, ...], tuple[str, ...], bool, Any]
+_Key = tuple[Names, _Shared, _Shared, tuple[str, ...], bool]
 
 
-def _standing_together(key: _Key, context: Context) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _standing_together(key: _Key, order: Order, last: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of the elements, once these may stand together whatever they say, and what they oust.
 
     Raises ``InvalidResource`` where they may not.
     """
-    (before, after), when, who, value_names, extended, last = key
-    extension = _EXTENSION if extended else ()
-    names = ("subject", *before, *when, *who, *value_names, *after, *extension, *last)
+    shared, when, who, value_names, bare = key
+    extension = () if bare else _EXTENSION
+    names = ("subject", *shared.before, *when.names, *who.names, *value_names, *shared.after, *extension, *last)
     if not stand_together(KIND, frozenset(names)):
         raise InvalidResource(KIND, "its elements must be judged together")
-    made = context.cache[key] = names, ousted(KIND, names)
+    made = order.parts[key] = names, ousted(KIND, names)
     return made
 
 
@@ -201,7 +202,7 @@ def _analysed(result: Result) -> bytes:
     """Return the extension for OBX-19; of several times that differ, one each."""
     context, obx = result.context, result.obx
     if usual := usual_datetime(result.fields[19], context.zone):
-        return b"%b%b}," % (_ANALYSED, written_datetime(usual))
+        return b'%b"%b"},' % (_ANALYSED, usual.encode())  # valid as it was made: there is such a moment
     context.at(obx, 19)
     times = dict.fromkeys([at for found in obx.repeats(19) if (at := ts_datetime(found, context))])
     return b"".join([b"%b%b}," % (_ANALYSED, written_datetime(at)) for at in times])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,7 +20,6 @@ from tests.bench.figures import SIZES, message
 from tests.resulting import LAB, OBR
 from tests.translating import PID, RECEIVED, SITE, text
 
-FIXTURES = sorted(Path("fixtures/messages").glob("*.hl7"))
 SITES = {
     "commas": LAB,
     "points": replace(LAB, id="points", decimal_comma=False, thousands=""),

@@ -29,8 +29,8 @@ def hl7v2_router(intake: Intake, feeds: Mapping[str, Feed]) -> APIRouter:
     """Return the route of the HTTP feeds among ``feeds`` (by id).
 
     200 with an acknowledgment, positive or negative; 204 when the sender asked for none; 401 without the feed's token;
-    404 unknown feed; 408 it did not arrive within ``frame_timeout``; 413 (with an AR) too large; 415 wrong content type;
-    503 the store cannot commit: send again.
+    404 unknown feed; 408 it did not arrive within ``frame_timeout``; 413 (with an AR) too large;
+    415 wrong content type; 503 the store cannot commit: send again.
     """
     router = APIRouter()
 

@@ -11,7 +11,7 @@ from gateway.errors import InvalidResource
 from gateway.fhir.checks import check, validate
 from gateway.fhir.codec import decode
 from gateway.fhir.parts import written
-from gateway.fhir.piecewise import check_together
+from gateway.fhir.piecewise import check_together, stand_together
 from tests.unit.gateway.fhir.examples_r4 import GOOD
 
 ODD = st.sampled_from(
@@ -88,3 +88,10 @@ def check_in_parts(resource):
     text = b"".join(written(kind, {name: value}) for name, value in parts.items())
     check_together(resource)
     assert decode(b"{%b}" % text[:-1]) == parts
+
+
+def test_what_concerns_the_whole_is_known_of_a_type_never_met_before():
+    """Its model is read when it is first asked for, however that is."""
+    assert not stand_together("VisionPrescription", frozenset({"status", "created"}))
+    with pytest.raises(InvalidResource, match="is required"):
+        check_together({"resourceType": "VisionPrescription", "status": "active"})

@@ -37,9 +37,12 @@ def reveals(system: str, code: str) -> bool:
 
 
 def codings(concept: Any) -> Iterator[tuple[str, str]]:
-    """Yield (system, code) of a CodeableConcept's codings."""
-    for coding in concept.get("coding", ()) if isinstance(concept, dict) else ():
-        yield coding.get("system", ""), coding.get("code", "")
+    """Yield (system, code) of a CodeableConcept's codings; what is none says nothing."""
+    listed = concept.get("coding") if isinstance(concept, dict) else None
+    for coding in listed if isinstance(listed, list) else ():
+        pair = (coding.get("system", ""), coding.get("code", "")) if isinstance(coding, dict) else ()
+        if len(pair) == 2 and all(isinstance(text, str) for text in pair):
+            yield pair
 
 
 def code_reveals(body: dict[str, Any]) -> bool:

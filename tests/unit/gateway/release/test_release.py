@@ -9,6 +9,7 @@ from gateway.fhir.checks import validate
 from gateway.model.names import LOINC, OBSERVATION_CODES, PROTOCOL_VISIT, SOURCE_VALUE, UCUM
 from gateway.model.recipient import ReleaseRule
 from gateway.model.study import Consent
+from gateway.release.blinding import code_reveals
 from gateway.release.decision import RULES, Let, Withheld
 from gateway.release.policy import Policy
 from gateway.release.release import release
@@ -283,3 +284,10 @@ def test_every_rule_is_explained():
              "merged", "held", "code", "blinded", "entered-in-error", "value", "required", "invalid"}  # fmt: skip
 
     assert named == RULES.keys()
+
+
+@pytest.mark.parametrize(
+    "coding", [True, "718-7", [None], [{"system": LOINC, "code": {"coding": [{}]}}], [{"code": 7}]]
+)
+def test_what_is_no_code_may_reveal_an_arm(coding):
+    assert code_reveals({"resourceType": "Observation", "code": {"coding": coding}})

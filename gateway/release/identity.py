@@ -180,8 +180,12 @@ class Pseudonymiser:
             return {}
         return {"reference": target} | ({"type": element["type"]} if "type" in element else {})
 
-    def _coding(self, coding: dict[str, Any], path: str, *, opened: bool) -> dict[str, Any]:
+    def _coding(self, coding: Any, path: str, *, opened: bool) -> dict[str, Any]:
+        if not isinstance(coding, dict):
+            return {}
         system, code = coding.get("system", ""), coding.get("code", "")
+        if not isinstance(system, str) or not isinstance(code, str):
+            return {}
         if not opened and not system.startswith(_PUBLIC) and not _CODE.fullmatch(code):
             return {}
         text = opened or f"{path}.display" in self.named

@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.fhir import codec
 from gateway.fhir.r5 import to_r5
-from gateway.model.delivery import Released
+from gateway.model.delivery import ChangeKind, Released
 from gateway.model.recipient import Recipient
 
 
@@ -19,3 +19,10 @@ def body_for(recipient: Recipient, released: Released) -> dict[str, Any]:
 def text_for(recipient: Recipient, released: Released) -> bytes:
     """Return the body to send as JSON."""
     return codec.encode(body_for(recipient, released)) if recipient.fhir_version == "R5" else released.text
+
+
+def is_deleted(recipient: Recipient, released: Released) -> bool:
+    """Whether an entry leaves as a DELETE: the recipient wants that, or nothing can be said but that it is gone."""
+    if released.kind is not ChangeKind.RETRACTED:
+        return False
+    return recipient.retraction == "delete" or released.text == b"{}"

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from adapters.recipient.bodies import text_for
+from adapters.recipient.bodies import is_deleted, text_for
 from adapters.recipient.client import Answer, Client
 from adapters.recipient.http import CONFLICT, FHIR_JSON, client_for, exchange, outcome_of, secret_of
 from gateway.errors import InvalidResource
 from gateway.fhir import bundle, codec
 from gateway.model.delivery import (
     Accepted,
-    ChangeKind,
     Deferred,
     Outcome,
     Package,
@@ -115,7 +114,7 @@ class FhirServer:
         return [self._entry(released) for released in newest.values()]
 
     def _entry(self, released: Released) -> _Entry:
-        if released.kind is ChangeKind.RETRACTED and self._recipient.retraction == "delete":
+        if is_deleted(self._recipient, released):
             return _Entry(released, released.reference, None)
         found = _gateway_identifier(codec.decode(released.text)) if self._recipient.search_by_identifier else None
         url = bundle.conditional_url(released.type, found) if found else released.reference

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from adapters.recipient.bodies import body_for
+from adapters.recipient.bodies import body_for, is_deleted
 from adapters.recipient.client import Answer, Client
 from adapters.recipient.http import FHIR_JSON, client_for, exchange, outcome_of, secret_of
 from gateway.errors import ConfigurationError
@@ -93,7 +93,7 @@ class Webhook:
         return {"resourceType": made.pop("resourceType"), "identifier": identifier, **made}
 
     def _change(self, released: Released) -> bundle.Change:
-        if released.kind is ChangeKind.RETRACTED and self._recipient.retraction == "delete":
+        if is_deleted(self._recipient, released):
             return bundle.Change(released.type, released.id, "deleted", version=released.version)
         kind = "created" if released.kind is ChangeKind.CREATED else "updated"
         body = body_for(self._recipient, released)

@@ -90,6 +90,14 @@ def test_a_retraction_is_marked_or_deleted_as_the_recipient_wants(standin):
     assert "Observation/o1" not in standin.resources
 
 
+def test_what_nothing_can_be_said_of_but_that_it_is_gone_is_deleted(standin):
+    deliver(standin, package())
+    gone = replace(released(observation(), ChangeKind.RETRACTED, 2), text=b"{}")
+
+    assert isinstance(deliver(standin, package(gone, delivery_id="7-2"), retraction="mark"), Accepted)
+    assert "Observation/o1" not in standin.resources
+
+
 def test_a_repeat_reads_first_and_sends_nothing_when_all_is_there(standin):
     deliver(standin, package())
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from adapters.recipient.webhook import Webhook, signature
 from fixtures.standins.webhook import WebhookStandIn
@@ -58,6 +59,15 @@ def test_a_retraction_may_be_a_deletion(standin):
     deliver(standin.address, package())
 
     deliver(standin.address, package(gone, delivery_id="7-2"), retraction="delete")
+
+    assert standin.resources["Observation/o1"] is None
+
+
+def test_what_nothing_can_be_said_of_but_that_it_is_gone_is_a_deletion(standin):
+    gone = replace(released(observation(), ChangeKind.RETRACTED, 2), text=b"{}")
+    deliver(standin.address, package())
+
+    deliver(standin.address, package(gone, delivery_id="7-2"), retraction="mark")
 
     assert standin.resources["Observation/o1"] is None
 

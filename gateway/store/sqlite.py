@@ -19,6 +19,7 @@ from sqlalchemy.pool import QueuePool
 from gateway.errors import StoreUnavailable
 from gateway.store.arrivals import Arrivals
 from gateway.store.backend import Insert, driver
+from gateway.store.checkpoints import LIMIT_PAGES, Checkpointer
 from gateway.store.faults import translate, translate_errors
 from gateway.store.gate import WriterGate
 from gateway.store.page_tables import PageTables
@@ -32,7 +33,7 @@ _PRAGMAS: Final = (
     "PRAGMA cache_size = -32768",
     "PRAGMA mmap_size = 268435456",
 )
-_FIRST: Final = ("PRAGMA journal_mode = WAL", "PRAGMA wal_autocheckpoint = 4000")
+_FIRST: Final = ("PRAGMA journal_mode = WAL", f"PRAGMA wal_autocheckpoint = {LIMIT_PAGES}")
 _READERS: Final = 8
 
 
@@ -85,6 +86,7 @@ class SqliteBackend:
         self.reader = _engine(url, _READERS, read_only=True)
         self.writer = self.reader if read_only else _engine(url, 1, read_only=False)
         self.arrivals: Arrivals = SqliteArrivals(self.writer)
+        self._checkpointer = None if read_only else Checkpointer(path)
 
     def turn(self, *, urgent: bool = False) -> AbstractContextManager[None]:
         """Wait for the turn to write; urgent ones go first."""
@@ -100,6 +102,8 @@ class SqliteBackend:
 
     def close(self) -> None:
         """Close every connection and give the file back."""
+        if self._checkpointer:
+            self._checkpointer.close()
         self.reader.dispose()
         self.writer.dispose()
         if self._owned:

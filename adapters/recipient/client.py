@@ -129,6 +129,7 @@ class Client:
     def _answer(self, connection: socket.socket, request: Request, until: float) -> tuple[Answer, bool]:
         """Read an answer; say too whether the connection may be used again."""
         timed = _Timed(connection, self._timeout, until)
+        # It asks nothing of a socket but makefile, which is all that _Timed has.
         response = HTTPResponse(timed, method=request.method)  # type: ignore[arg-type]
         try:
             response.begin()
@@ -208,7 +209,7 @@ class _Reader(io.BufferedReader):
 
     def close(self) -> None:
         if not self.closed:
-            self.raw.over = True  # type: ignore[attr-defined]
+            self.raw.over = True  # type: ignore[attr-defined]  # always what _Timed made it over
             self.left_some = bool(self.peek(1))
         super().close()
 

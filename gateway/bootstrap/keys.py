@@ -59,7 +59,7 @@ def rotate(
     noticed = time.monotonic() + _NOTICED_AFTER
     first = reseal(store, stop, progress)
     while time.monotonic() < noticed and not stop():
-        time.sleep(0.05)
+        time.sleep(0.05)  # other processes look at the key file by the clock, and say nothing of it
     late = reseal(store, stop, lambda rows: progress(first.rows + rows))
     return Rotation(first.rows + late.rows, late.unreadable or first.unreadable, late.finished)
 

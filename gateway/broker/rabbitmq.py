@@ -214,7 +214,7 @@ class RabbitBroker:
         """Declare what this program declared before; say whether that could help."""
         if not self._queues:
             return False
-        time.sleep(AFTER_DELETION)
+        time.sleep(AFTER_DELETION)  # nothing tells when the consumers of the old queue have heard that it is gone
         with self._declaring:
             try:
                 self._declare()
@@ -295,4 +295,4 @@ def _drain(subscription: Subscription, take: Callable[[Received], None], stop: C
 def _pause(seconds: float, stop: Callable[[], bool]) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until and not stop():
-        time.sleep(min(POLL, max(0.0, until - time.monotonic())))
+        time.sleep(min(POLL, max(0.0, until - time.monotonic())))  # `stop` is a question, nothing to wait on

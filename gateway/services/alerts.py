@@ -58,7 +58,7 @@ class Alerter:
             if time.monotonic() >= due:
                 self.step()
                 due = time.monotonic() + self.timing.look.total_seconds()
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(_PAUSE_SECONDS)  # `stop` is a question, nothing to wait on
         with self.store.begin() as tx:
             tx.leases.give_back(LEASE, self.owner)
 

@@ -12,6 +12,10 @@
     |  `- MappingError        a value cannot become FHIR
     |     `- UnmappedCode     FHIR requires a code and the table has none for this value
     |- InvalidResource        a resource is not valid R4; carries the element path
+    |- RequestRefused         a FHIR request cannot be answered as it was asked; carries HTTP status and issue code
+    |- TokenRefused           a client gets no access token; carries the error code of RFC 6749
+    |- InvalidAssertion       a signed assertion is not what SMART Backend Services asks for
+    |- InvalidKeySet          a client's key set is not one, or cannot be fetched
     |- StoreError
     |  |- StoreUnavailable    the database did not answer or could not commit
     |  |- StaleClaim          the lease was lost to another worker; nothing was written
@@ -139,6 +143,53 @@ class InvalidResource(GatewayError):
 
     def __reduce__(self) -> tuple[type[InvalidResource], tuple[str, str]]:
         return type(self), (self.path, self.what)
+
+
+class RequestRefused(GatewayError):
+    """A FHIR request cannot be answered as it was asked.
+
+    ``status``: of HTTP; ``code``: of http://hl7.org/fhir/issue-type; ``expression``: element paths or parameter names.
+    ``retry_after``: seconds after which it may be asked again. ``what`` names no value that could be personal.
+    """
+
+    def __init__(
+        self, status: int, code: str, what: str, expression: tuple[str, ...] = (), *, retry_after: int | None = None
+    ) -> None:
+        super().__init__(what)
+        self.status = status
+        self.code = code
+        self.what = what
+        self.expression = expression
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[type[RequestRefused], tuple[int, str, str, tuple[str, ...]]]:
+        return type(self), (self.status, self.code, self.what, self.expression)
+
+
+class TokenRefused(GatewayError):
+    """A client gets no access token, or may not ask about one.
+
+    ``code``: of RFC 6749, 5.2; ``status``: of HTTP; ``what``: the error_description, printable ASCII without quotes,
+    which says nothing of what is registered. ``retry_after``: seconds after which it may be asked again.
+    """
+
+    def __init__(self, code: str, what: str, status: int = 400, *, retry_after: int | None = None) -> None:
+        super().__init__(what)
+        self.code = code
+        self.what = what
+        self.status = status
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[type[TokenRefused], tuple[str, str, int]]:
+        return type(self), (self.code, self.what, self.status)
+
+
+class InvalidAssertion(GatewayError):
+    """A signed assertion is not what SMART Backend Services asks for; ``str()`` says what is wrong with it."""
+
+
+class InvalidKeySet(GatewayError):
+    """A client's key set is not one, or cannot be fetched."""
 
 
 class StoreError(GatewayError):

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
+from base64 import urlsafe_b64encode
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_pem_x509_certificates
 
 from gateway.errors import ConfigurationError
@@ -21,15 +24,17 @@ HANDSHAKE_SECONDS: Final = 10.0
 """Within which whoever connects must have shown that it speaks TLS."""
 
 
-def server_context(where: str, certificate: str, key: str, client_ca: str = "") -> ssl.SSLContext:
+def server_context(
+    where: str, certificate: str, key: str, client_ca: str = "", *, optional: bool = False
+) -> ssl.SSLContext:
     """Return the context of a listening socket, from PEM files; with ``client_ca`` it takes who it signed alone.
 
-    Raises ``ConfigurationError`` naming ``where`` and the file.
+    ``optional``: it takes those too who show none. Raises ``ConfigurationError`` naming ``where`` and the file.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _load(context, where, certificate, key)
     if client_ca:
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_OPTIONAL if optional else ssl.CERT_REQUIRED
         _trust(context, where, client_ca)
     return hardened(context)
 
@@ -72,6 +77,22 @@ def ends_at(file: str) -> datetime | None:
     except (OSError, ValueError):
         return None
     return min(one.not_valid_after_utc for one in certificates)
+
+
+def thumbprint(certificate: bytes) -> str:
+    """Return the thumbprint of a certificate (DER): x5t#S256 of RFC 8705, 3.1."""
+    return urlsafe_b64encode(hashlib.sha256(certificate).digest()).rstrip(b"=").decode("ascii")
+
+
+def thumbprints_of(file: str) -> tuple[str, ...]:
+    """Return the thumbprints of the certificates in a PEM file. Raises ``ConfigurationError`` when there is none."""
+    try:
+        certificates = load_pem_x509_certificates(Path(file).read_bytes())
+    except OSError as error:
+        raise ConfigurationError(file, f"cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise ConfigurationError(file, "holds no certificate in PEM form") from None
+    return tuple(thumbprint(one.public_bytes(Encoding.DER)) for one in certificates)
 
 
 def _load(context: ssl.SSLContext, where: str, certificate: str, key: str) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from gateway.errors import Place
 from gateway.fhir.codec import decode
@@ -52,10 +52,10 @@ class Draft(Struct):
     id: str
     body: dict[str, Any]
     patient: str = ""
-    removes: set[str] = field(default_factory=set)
+    removes: frozenset[str] = frozenset()
     held: str = ""
-    tentative: set[str] = field(default_factory=set)
-    stated: dict[str, Statement] = field(default_factory=dict)
+    tentative: frozenset[str] = frozenset()
+    stated: dict[str, Statement] | None = None
     sealed: Sealed | None = None
     last: tuple[str, bytes] | None = None
 
@@ -80,7 +80,7 @@ class Draft(Struct):
 
 def shared_draft(resource_type: str, id: str) -> Draft:
     """Return an empty draft of a resource that belongs to no patient."""
-    return Draft(resource_type, id, {"resourceType": resource_type, "id": id})
+    return Draft(resource_type, id, {"resourceType": resource_type, "id": id}, stated={})
 
 
 @dataclass(slots=True)
@@ -167,11 +167,15 @@ class Context:
             self.gap(gap.kind, gap.code, system=gap.system, unit=gap.unit, text=gap.text)
         if draft is None:
             return None
-        here = (draft.type, draft.id)
-        other = self.drafts.get(here)
-        if other is None or len(draft.body) > len(other.body):
-            self.drafts[here] = draft
+        self.state(draft)
         return draft.reference
+
+    def state(self, shared: Draft) -> None:
+        """Let the message state a shared resource, unless it states a fuller one under that id."""
+        here = (shared.type, shared.id)
+        other = self.drafts.get(here)
+        if other is None or len(shared.body) > len(other.body):
+            self.drafts[here] = shared
 
     def _build(self, key: Hashable, build: Callable[[], Draft | None]) -> tuple[Draft | None, tuple[Gap, ...]]:
         gaps, self.gaps, said = self.gaps, {}, len(self.findings)

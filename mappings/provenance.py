@@ -8,7 +8,7 @@ from typing import Any, Final
 from gateway.errors import InvalidResource, StructureError
 from gateway.fhir.parts import written, written_references, written_string
 from gateway.hl7v2.peek import content_digest
-from gateway.model.names import MESSAGE_DIGEST
+from gateway.model.names import GATEWAY, MESSAGE_DIGEST
 from mappings.context import Context, Draft, Sealed
 from mappings.segments.evn import EVN_PROVENANCE
 from mappings.segments.msh import AGENT_TYPES, MSH_PROVENANCE, of_message, sender
@@ -28,7 +28,7 @@ _ACTIVITY: Final = {
 
 _ASSEMBLER: Final = {
     "type": {"coding": [{"system": AGENT_TYPES, "code": "assembler"}]},
-    "who": {"display": "Trial Gateway"},
+    "who": {"display": GATEWAY},
 }
 _KIND: Final = "Provenance"
 _NAMES: Final = ("target", "recorded", "activity", "agent", "entity")
@@ -44,22 +44,29 @@ def provenance(raw: bytes, context: Context) -> None:
     Raises ``StructureError`` where that would be too many.
     """
     digest = content_digest(raw).hex()
-    survivors = {link.old: link.survivor for link in context.links}
-    drafts = list(context.drafts.values())
-    shared = [at for at, draft in enumerate(drafts) if not draft.patient]
-    owned: dict[str, list[int]] = {}
-    for at, draft in enumerate(drafts):
-        if draft.patient:
-            owned.setdefault(survivors.get(draft.patient, draft.patient), []).append(at)
-    if len(owned) * len(shared) > _MOST_TARGETS:
-        raise StructureError("more patients and shared resources than can be taken in one message")
     event = context.message.first("EVN")
-    if shared:
-        owned = owned or {"": []}
-    for owner, its in owned.items():
-        made = _one(owner, [drafts[at] for at in sorted(its + shared)], digest, context)
+    for owner, targets in _by_owner(context):
+        made = _one(owner, targets, digest, context)
         if event is not None:
             EVN_PROVENANCE.apply(event, context, made)
+
+
+def _by_owner(context: Context) -> list[tuple[str, list[Draft]]]:
+    """Return each Patient with its drafts and the shared ones, in the order they were made."""
+    survivors = {link.old: link.survivor for link in context.links}
+    drafts = list(context.drafts.values())
+    owners = [survivors.get(draft.patient, draft.patient) if draft.patient else "" for draft in drafts]
+    names = set(owners)
+    if len(names - {""}) <= 1:
+        return [(max(names), drafts)] if names else []
+    shared = [at for at, owner in enumerate(owners) if not owner]
+    owned: dict[str, list[int]] = {}
+    for at, owner in enumerate(owners):
+        if owner:
+            owned.setdefault(owner, []).append(at)
+    if len(owned) * len(shared) > _MOST_TARGETS:
+        raise StructureError("more patients and shared resources than can be taken in one message")
+    return [(owner, [drafts[at] for at in sorted(its + shared)]) for owner, its in owned.items()]
 
 
 def _one(patient: str, targets: list[Draft], digest: str, context: Context) -> Draft:

@@ -147,8 +147,8 @@ def _compile_single(row: Row) -> Step:
             return
         context.number = number
         context.repetition = 1
-        if found.is_null:
-            draft.removes.add(element)
+        if found.raw == _NULL:
+            draft.removes |= {element}
             return
         value = convert(found.nested(component) if component else found, context)
         if value is None:
@@ -172,8 +172,8 @@ def _compile_repeating(row: Row) -> Step:
             if not found:
                 continue
             context.repetition = at
-            if found.is_null:
-                draft.removes.add(element)
+            if found.raw == _NULL:
+                draft.removes |= {element}
                 continue
             value = convert(found.nested(component) if component else found, context)
             if value is None:
@@ -203,7 +203,7 @@ def _compile_rule(row: Rule) -> Step:
                 context.number = first
                 _trace(context, draft, target)
         elif _NULL in segment.line and any(segment.raw(number) == _NULL for number in numbers):
-            draft.removes.update(removes)
+            draft.removes = draft.removes.union(removes)
 
     return step
 
@@ -215,11 +215,15 @@ def _putter(target: str, *, repeats: bool = False) -> Callable[[dict[str, Any], 
         _below(body, parents).update(value)
 
     def put_repeating(body: dict[str, Any], value: Any) -> None:
-        holder = _below(body, parents)
-        holder[last] = extended(holder.get(last, []), value if isinstance(value, list) else [value])
+        holder = _below(body, parents) if parents else body
+        if last not in holder and not isinstance(value, list):
+            holder[last] = [value]
+        else:
+            holder[last] = extended(holder.get(last, []), value if isinstance(value, list) else [value])
 
     def put_single(body: dict[str, Any], value: Any) -> None:
-        _below(body, parents)[last] = value
+        holder = _below(body, parents) if parents else body
+        holder[last] = value
 
     if last.endswith("[x]"):
         return put_choice

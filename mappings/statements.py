@@ -8,52 +8,49 @@ from functools import lru_cache
 from typing import Any, Final
 
 from gateway.errors import InvalidResource
-from gateway.fhir.checks import check
-from gateway.fhir.codec import encode
+from gateway.fhir.learned import checked
 from gateway.fhir.parts import written
 from gateway.fhir.piecewise import stand_together
 from gateway.model.translation import Statement
 from mappings.context import Context, Draft, Sealed
-from mappings.datatypes.ts import utc_of
+from mappings.datatypes.ts import moment_of
 
 Body = Mapping[str, Any]
 
 
 def statement(draft: Draft, context: Context) -> Statement:
     """Turn a draft into a statement. Raises ``InvalidResource``, its path beginning with the resource type."""
-    if draft.patient:
-        return _made(draft, context)
-    known = draft.stated.get(context.feed)
-    if known is None:
-        known = draft.stated[context.feed] = _made(draft, context)
-    return known
-
-
-def _made(draft: Draft, context: Context) -> Statement:
-    kind, nulled = draft.type, draft.removes
+    stated = draft.stated
+    if stated is not None and (known := stated.get(context.feed)):
+        return known
+    kind, patient = draft.type, draft.patient
     sealed = draft.sealed
     if sealed is None:
-        sealed, later = _sealed(draft, context), {}
+        sealed, later = _sealed(draft, context), None
     else:
         later = draft.body
     text, removes = sealed.text, sealed.ousted
     if later:
         text += written(kind, later)
-    if later or nulled:
-        removes = _removes(kind, (*sealed.names, *later), nulled)
-    return Statement(
+        removes = ousted(kind, (*sealed.names, *later))
+    if draft.removes:
+        removes = tuple(sorted(draft.removes.union(removes).difference(sealed.names, later or ())))
+    made = Statement(
         kind,
         draft.id,
         text[:-1] + b"}",
-        draft.patient,
+        patient,
         removes,
         context.rank(kind),
         sealed.code,
         sealed.date,
         sealed.status,
-        draft.held or (context.unnamed if draft.patient else ""),
+        draft.held or (context.unnamed if patient else ""),
         tuple(sorted(draft.tentative)) if draft.tentative else (),
     )
+    if stated is not None:
+        stated[context.feed] = made
+    return made
 
 
 def _sealed(draft: Draft, context: Context) -> Sealed:
@@ -67,26 +64,17 @@ def _sealed(draft: Draft, context: Context) -> Sealed:
     body = draft.body
     text = b"%b,%b" % (_encoded(draft)[:-1], end)
     date = date_text(body)
-    moment = _utc(date, context) if date else None
+    moment = moment_of(date, context) if date else None
     return Sealed(text, names, preferred_code(body), moment, body.get("status") or "", ousted(draft.type, names))
 
 
 def _encoded(draft: Draft) -> bytes:
     try:
-        check(draft.body)
-        return encode(draft.body)
+        return checked(draft.body)
     except InvalidResource as error:
         if error.path.startswith(draft.type):
             raise
         raise InvalidResource(f"{draft.type}.{error.path}".rstrip("."), error.what) from error
-
-
-def _utc(text: str, context: Context) -> datetime:
-    key = ("utc", text)
-    known: datetime | None = context.memo.get(key)
-    if known is None:
-        known = context.memo[key] = utc_of(text, context.zone)
-    return known
 
 
 _VALUES: Final = (
@@ -112,11 +100,6 @@ def ousted(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
     """
     pairs = [(group, next((name for name in group if name in names), "")) for group in _CHOICES.get(kind, ())]
     return tuple(sorted(name for group, one in pairs if one for name in group if name != one))
-
-
-def _removes(kind: str, names: tuple[str, ...], nulled: set[str]) -> tuple[str, ...]:
-    others = ousted(kind, names)
-    return tuple(sorted(nulled.union(others).difference(names))) if nulled else others
 
 
 _CODE_ELEMENT: Final = {"Specimen": "type", "Encounter": "class", "Consent": "scope"}
@@ -163,7 +146,7 @@ _DATES: Final[Mapping[str, Callable[[Body], str | None]]] = {
 def effective_date(body: Body, context: Context) -> datetime | None:
     """Return effective[x] of a result in UTC; None: it says none."""
     text = _effective(body)
-    return _utc(text, context) if text else None
+    return moment_of(text, context) if text else None
 
 
 def date_text(body: Body) -> str | None:

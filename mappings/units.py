@@ -1,6 +1,7 @@
 """Units: what a sender's spelling means in UCUM, and exact conversion between the units of our observations.
 
-Small, reviewed and written out: every row of ``units.csv``, ``unit_factors.csv`` and ``unit_spellings.csv`` has a test.
+Small, reviewed and written out: every row of ``unit_factors.csv``, ``unit_spellings.csv`` and ``units.csv`` (which
+``gateway.fhir.ucum`` reads) has a test.
 Units of one dimension convert by their factors; mass and amount, or anything else that depends on what was measured,
 only for the codes a row of ``unit_factors.csv`` names. Whatever is not written there is not converted.
 """
@@ -19,20 +20,12 @@ from importlib.resources import files
 from typing import Final
 
 import mappings.tables
+from gateway.fhir.ucum import Unit, units
 from mappings.numbers import plain
 
 _EXACT: Final = Context(prec=60)
 ONE: Final = Fraction(1)
 """No conversion; compared by identity, which is what most values meet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """A UCUM unit: units of one ``dimension`` are multiples (``factor``) of the same thing."""
-
-    ucum: str
-    dimension: str
-    factor: Fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +42,6 @@ class Factor:
 def _rows(name: str) -> list[dict[str, str]]:
     text = files(mappings.tables).joinpath(name).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
-
-
-@cache
-def units() -> Mapping[str, Unit]:
-    """Return the units we know by their UCUM code."""
-    return {row["ucum"]: Unit(row["ucum"], row["dimension"], Fraction(row["factor"])) for row in _rows("units.csv")}
 
 
 @cache

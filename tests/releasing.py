@@ -20,7 +20,7 @@ from gateway.model.recipient import Recipient, ReleaseRule
 from gateway.model.resource import ResourceVersion
 from gateway.model.study import Consent, Study, Subject
 from gateway.ports import Store, Transaction
-from gateway.release.policy import Policy
+from gateway.release.policy import SHARED, Policy
 from gateway.services.package import Packager
 from gateway.services.plan import Planner
 from gateway.store import create_store
@@ -82,7 +82,7 @@ def version(body: dict[str, Any], patient: str = uid("patient"), **changes: Any)
         body=codec.encode(body),
         message=1,
         stored_at=NOON,
-        patient="" if body["resourceType"] in ("Organization", "Practitioner", "ResearchStudy") else patient,
+        patient="" if body["resourceType"] in SHARED else patient,
         date=datetime.fromisoformat(moment).astimezone(UTC) if moment and "T" in moment else None,
         status=body.get("status", ""),
     )
@@ -156,7 +156,7 @@ def a_study(study: Study = MLD, **changes: Any) -> dict[str, Any]:
 
 
 @cache
-def _template() -> bytes:
+def template() -> bytes:
     """An empty database, made once."""
     with tempfile.TemporaryDirectory() as folder:
         store = create_store(f"sqlite:///{folder}/empty.db", KEYS)
@@ -169,7 +169,7 @@ class World:
     """A store with its planner and packager. ``now`` is what everybody takes for the time."""
 
     def __init__(self, folder: Path, *recipients: Recipient, studies: Sequence[Study] = (MLD, WAS)) -> None:
-        (folder / "world.db").write_bytes(_template())
+        (folder / "world.db").write_bytes(template())
         self.store: Store = create_store(f"sqlite:///{folder}/world.db", KEYS)
         self.now = NOON
         self.configure(*recipients, studies=studies)

@@ -101,7 +101,7 @@ def play(unit: Settings, *, keys: Keys = KEYS, messages: Iterable[Played] | None
     """Play messages (default: the whole year) through a store that is made; close ``year.store`` afterwards."""
     store = open_store(unit, keys)
     store.upgrade()
-    year = Year(store, holders={id: Holder() for id in unit.recipients})
+    year = Year(store, holders={id: Holder() for id in unit.receivers})
     steps = _Steps(unit, keys, store, year.holders, clock)
     steps.prepare()
     steps.deliver()
@@ -164,7 +164,7 @@ class _Steps:
             clock=clock,
             owner="story",
         )
-        self._attempt = Deliver(store, unit.recipients, holders, Packager(store, policy), clock, "story")
+        self._attempt = Deliver(store, unit.receivers, holders, Packager(store, policy), clock, "story")
 
     def prepare(self) -> None:
         """Bring studies and code maps into the database."""

@@ -14,7 +14,7 @@ import threading
 import time
 from base64 import b64encode
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http.client import HTTPException, HTTPResponse
@@ -24,6 +24,8 @@ from urllib.parse import unquote, urlsplit
 
 KEEP_SECONDS: Final = 5.0
 """How long an idle connection is used again; servers close theirs after some time too."""
+
+Connect = Callable[[tuple[str, int], float], socket.socket]
 
 _AT_A_TIME: Final = 256 * 1024
 _TARGET: Final = re.compile(r"[!-~]+")
@@ -36,6 +38,10 @@ class InvalidRequest(Exception):
 
 class NotConnected(Exception):
     """No connection was made, so nothing was sent. The cause says why."""
+
+
+class NotAdmitted(OSError):
+    """No connection may be made to where a name leads."""
 
 
 class NotTrusted(NotConnected):
@@ -79,10 +85,20 @@ class Answer:
 
 
 class Client:
-    """Makes requests. ``timeout`` bounds each wait in seconds; ``headers`` go with every request. Thread-safe."""
+    """Makes requests. ``timeout`` bounds each wait in seconds; ``headers`` go with every request. Thread-safe.
 
-    def __init__(self, context: ssl.SSLContext, timeout: float, headers: Mapping[str, str]) -> None:
+    ``connect`` takes (host, port) and seconds, and makes the connection that TLS is spoken on.
+    """
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        timeout: float,
+        headers: Mapping[str, str],
+        connect: Connect = socket.create_connection,
+    ) -> None:
         self.context = context
+        self._connecting = connect
         self._timeout = timeout
         self._headers = dict(headers)
         self._idle: deque[tuple[Origin, socket.socket, float]] = deque()
@@ -142,7 +158,7 @@ class Client:
     def _connect(self, origin: Origin, until: float) -> socket.socket:
         wait = min(self._timeout, max(until - time.monotonic(), 0.001))
         try:
-            connection = socket.create_connection((origin.host, origin.port), wait)
+            connection = self._connecting((origin.host, origin.port), wait)
         except (OSError, UnicodeError) as error:
             raise NotConnected from error
         try:

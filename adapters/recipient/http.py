@@ -13,7 +13,16 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final
 
-from adapters.recipient.client import Answer, Client, InvalidRequest, NoAnswer, NotConnected, NotTrusted, Request
+from adapters.recipient.client import (
+    Answer,
+    Client,
+    InvalidRequest,
+    NoAnswer,
+    NotAdmitted,
+    NotConnected,
+    NotTrusted,
+    Request,
+)
 from gateway.errors import ConfigurationError
 from gateway.model.delivery import Accepted, Deferred, Outcome, Refused, Unknown
 from gateway.model.recipient import Recipient
@@ -152,4 +161,6 @@ def _why(error: NotConnected) -> str:
     cause = error.__cause__
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f": {cause.verify_message.rstrip('.')}"
+    if isinstance(cause, NotAdmitted):
+        return ": its name leads to an address that may not be asked"
     return ": its name is not known" if isinstance(cause, socket.gaierror) else ""

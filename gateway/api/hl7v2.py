@@ -10,7 +10,7 @@ import asyncio
 import hmac
 import os
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -22,6 +22,18 @@ from gateway.services.receive import Answer, Intake
 log = structlog.get_logger()
 
 TYPES: Final = frozenset(("application/hl7-v2", "x-application/hl7-v2+er7"))
+_TEXT: Final = {"application/hl7-v2": {"schema": {"type": "string"}}}
+_MESSAGE: Final = {"requestBody": {"required": True, "description": "One message, MSH first.", "content": _TEXT}}
+_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The acknowledgment, positive or negative.", "content": _TEXT},
+    204: {"description": "Taken; the sender asked for no acknowledgment."},
+    401: {"description": "The feed's token is needed."},
+    404: {"description": "There is no such feed."},
+    408: {"description": "It did not arrive in time: send it again."},
+    413: {"description": "Too large."},
+    415: {"description": "The content type is application/hl7-v2."},
+    503: {"description": "It could not be stored: send it again."},
+}
 _RETRY: Final = {"Retry-After": "2"}
 
 
@@ -32,9 +44,15 @@ def hl7v2_router(intake: Intake, feeds: Mapping[str, Feed]) -> APIRouter:
     404 unknown feed; 408 it did not arrive within ``frame_timeout``; 413 (with an AR) too large;
     415 wrong content type; 503 the store cannot commit: send again.
     """
-    router = APIRouter()
+    router = APIRouter(tags=["HL7 v2"])
 
-    @router.post("/hl7v2/{feed_id}")
+    @router.post(
+        "/hl7v2/{feed_id}",
+        summary="Take one HL7 v2 message and acknowledge it",
+        response_class=Response,
+        responses=_ANSWERS,
+        openapi_extra=_MESSAGE,
+    )
     async def receive(feed_id: str, request: Request) -> Response:
         feed = feeds.get(feed_id)
         if feed is None or feed.kind != "http":

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import ssl
 import threading
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateway.errors import ConfigurationError
-from gateway.tls import server_context
+from gateway.tls import server_context, thumbprint
 
 
 class HttpServer:
     """Serves an application from the moment it is made; ``address`` is its URL. ``port`` 0 takes a free one.
 
-    With ``certificate`` and ``key`` (PEM files) it speaks TLS. Raises ``ConfigurationError`` when the
-    address cannot be bound.
+    With ``certificate`` and ``key`` (PEM files) it speaks TLS. With ``client_ca`` a client may show a certificate that
+    this authority signed, and the application finds its thumbprint in the scope (``client_thumbprint``). Raises
+    ``ConfigurationError`` when the address cannot be bound.
     """
 
-    def __init__(self, app: FastAPI, *, host: str, port: int, certificate: str = "", key: str = "") -> None:
+    def __init__(
+        self, app: FastAPI, *, host: str, port: int, certificate: str = "", key: str = "", client_ca: str = ""
+    ) -> None:
+        context = None
+        if certificate:
+            context = server_context("gateway.toml", certificate, key, client_ca, optional=True)
         listener = _bind(host, port)
-        self.address = f"{'https' if certificate else 'http'}://{host}:{listener.getsockname()[1]}"
-        context = server_context("gateway.toml", certificate, key) if certificate else None
+        shown = f"[{host}]" if ":" in host else host
+        self.address = f"{'https' if certificate else 'http'}://{shown}:{listener.getsockname()[1]}"
         config = uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
             lifespan="off",
+            http=_Connection,
             timeout_graceful_shutdown=3,
             ssl_context_factory=(lambda *_: context) if context else None,
         )
@@ -39,6 +50,24 @@ class HttpServer:
         """Answer what has been asked and end."""
         self._server.should_exit = True
         self._thread.join()
+
+
+class _Connection(H11Protocol):
+    """A connection whose requests say which certificate its client has shown."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the one above it
+        """Note the certificate: the handshake is done."""
+        super().connection_made(transport)
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        certificate = tls.getpeercert(binary_form=True) if tls else None
+        if certificate:
+            inner, shown = self.app, thumbprint(certificate)
+
+            async def app(scope: Any, receive: Any, send: Any) -> None:
+                scope["client_thumbprint"] = shown
+                await inner(scope, receive, send)
+
+            self.app = app
 
 
 def _bind(host: str, port: int) -> socket.socket:

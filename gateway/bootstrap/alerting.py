@@ -37,7 +37,7 @@ def alerter_of(settings: Settings, store: Store, owner: str) -> Alerter:
         ends = {name: ends_at(file) for name, file in _certificates(settings)}
         return {name: moment for name, moment in ends.items() if moment is not None}
 
-    watch = Watch(tuple(settings.feeds), tuple(settings.recipients), settings.data, limits, certificates)
+    watch = Watch(tuple(settings.feeds), tuple(settings.receivers), settings.data, limits, certificates)
     return Alerter(store, utc_now, owner, watch, [LogChannel(), *_channels(settings)], timing)
 
 
@@ -62,7 +62,8 @@ def _channels(settings: Settings) -> Iterator[Channel]:
 
 def _certificates(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield a name without a folder, and the PEM file, of every certificate that the configuration names."""
-    files = [settings.gateway.http.certificate]
+    http, fhir = settings.gateway.http, settings.gateway.fhir
+    files = [http.certificate, http.client_ca, fhir.key_sets_ca_file, fhir.subscription_ca_file]
     for feed in settings.feeds.values():
         files += [feed.tls.certificate, feed.tls.client_ca] if feed.tls else []
     for recipient in settings.recipients.values():

@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.bootstrap.parts import keys_of, policy_of, utc_now
 from gateway.errors import GatewayError
+from gateway.model.message import CLIENT_FEED
 from gateway.ports import AuditEvent, Store
 from gateway.services.explain import Explanation, explain
 from gateway.services.map_code import Mapping, map_code
@@ -17,7 +18,7 @@ from gateway.settings import Settings
 
 def status_of(settings: Settings, store: Store, now: datetime) -> list[dict[str, Any]]:
     """Return one line per feed and recipient."""
-    return status_lines(store, settings.feeds, settings.recipients, now)
+    return status_lines(store, settings.feeds, settings.receivers, now)
 
 
 def map_gap(settings: Settings, store: Store, gap: int, mapping: Mapping) -> str:
@@ -65,6 +66,9 @@ class Replayer:
     def _translate(self, message: int) -> str:
         now = utc_now()
         with self._store.begin() as tx:
+            found = tx.messages.get(message)
+            if found is not None and found.feed.startswith(CLIENT_FEED):
+                raise GatewayError(f"message {message}: a client wrote it as FHIR, there is nothing to translate")
             if not tx.messages.restore([message]):
                 raise GatewayError(f"message {message}: there is none that could be translated again")
             tx.audit.write([AuditEvent(now, "message-replayed", self._actor, f"message/{message}")])

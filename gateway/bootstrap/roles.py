@@ -6,7 +6,7 @@ import gc
 import os
 import socket
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property, partial
@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from gateway import ports
 from gateway.bootstrap.loop import Loop
 from gateway.bootstrap.parts import handles, keys_of, open_broker, open_store, policy_of, translator_factory, utc_now
 from gateway.errors import BrokerUnavailable, GatewayError
 from gateway.model.message import Became
-from gateway.model.recipient import Recipient
-from gateway.ports import Broker, RecipientAdapter, Store
+from gateway.ports import Broker, Store
 from gateway.services.metrics import Metrics
 from gateway.services.receive import Intake
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
+    from fastapi import APIRouter
+
     from gateway.release.policy import Policy
     from gateway.services.plan import Planner
 
@@ -100,6 +102,10 @@ class Gateway:
                 start()
         if Role.API not in self.roles and self.settings.gateway.probes.port is not None:
             self._serve_http(self.settings.gateway.probes.host, self.settings.gateway.probes.port, None)
+        if self.settings.embedded:
+            from gateway.bootstrap.clients import changes_taken_in
+
+            self._parts.append(Loop("clients", changes_taken_in(self.settings, self.store)))
         heartbeat = Heartbeat(self.store, self.owner, sorted(self.roles), utc_now)
         self._parts.append(Loop("heartbeat", heartbeat.run))
         self._parts.append(Closing(heartbeat.end))
@@ -187,7 +193,7 @@ class Gateway:
         limit = self.settings.gateway.broker.recipient_queue_bytes
         amqp = {id: limit for id, recipient in self.settings.recipients.items() if recipient.kind == "amqp"}
         try:
-            self.broker.declare(list(self.settings.recipients), amqp)
+            self.broker.declare(list(self.settings.receivers), amqp)
         except BrokerUnavailable:
             log.warning("the broker does not answer; messages are taken in and work goes on when it is back")
 
@@ -205,18 +211,32 @@ class Gateway:
             self.addresses[feed] = f"mllp://{self.settings.feeds[feed].host}:{port}"
 
     def _start_api(self) -> None:
-        http = self.settings.gateway.http
-        self.addresses["http"] = self._serve_http(http.host, http.port, self.intake)
+        from gateway.bootstrap.exporting import exporter_of
 
-    def _serve_http(self, host: str, port: int, intake: Intake | None) -> str:
+        http = self.settings.gateway.http
+        self.addresses["http"] = self._serve_http(http.host, http.port, self.intake, self._fhir_api())
+        self._parts.append(Loop("exports", exporter_of(self.store, self.policy, self.owner).run))
+
+    def _fhir_api(self) -> tuple[APIRouter, ...]:
+        """The routes where a client gets a token, then those that it asks with one, which take whatever is left."""
+        from gateway.bootstrap.clients import auth_api, authorizer_of
+        from gateway.bootstrap.pulling import fhir_api
+
+        authorizer = authorizer_of(self.settings, self.store, self.policy, self.keys)
+        tokens = auth_api(self.settings, self.store, self.keys, authorizer, lambda: self.addresses.get("http", ""))
+        return tokens, fhir_api(self.settings, self.store, self.policy, self.keys, authorizer)
+
+    def _serve_http(self, host: str, port: int, intake: Intake | None, more: Iterable[APIRouter] = ()) -> str:
         from gateway.api.app import create_app
         from gateway.api.server import HttpServer
         from gateway.services.metrics import QueueCollector
 
         self.metrics.registry.register(QueueCollector(self.store, utc_now))
         http = self.settings.gateway.http
-        app = create_app(intake, self.settings.feeds, self._readiness, self.metrics.registry)
-        server = HttpServer(app, host=host, port=port, certificate=http.certificate, key=http.key)
+        app = create_app(intake, self.settings.feeds, self._readiness, self.metrics.registry, more)
+        server = HttpServer(
+            app, host=host, port=port, certificate=http.certificate, key=http.key, client_ca=http.client_ca
+        )
         self._ways_in.append(server)
         return server.address
 
@@ -283,7 +303,7 @@ class Gateway:
             broker_forgets=not self.settings.broker_url.get_secret_value(),
         )
         may_leave = partial(may_still_leave, self.policy)
-        relay = Relay(self.store, self.broker, self.settings.recipients, may_leave, utc_now, settings=limits)
+        relay = Relay(self.store, self.broker, self.settings.receivers, may_leave, utc_now, settings=limits)
         self._parts.append(Loop("relay", relay.run))
         if any(recipient.kind == "amqp" for recipient in self.settings.recipients.values()):
             self._parts.append(Loop("receipts", lambda stop: record_receipts(self.store, self.broker, stop)))
@@ -291,18 +311,19 @@ class Gateway:
         self._parts.append(Loop("alerts", alerter_of(self.settings, self.store, self.owner).run))
 
     def _start_deliver(self) -> None:
+        from gateway.bootstrap.notifying import telling_of
+        from gateway.bootstrap.ways_out import adapter_of
         from gateway.services.deliver import Deliver
         from gateway.services.delivery_worker import DeliveryWorker
-        from gateway.services.package import Packager
 
         wanted = self.settings.gateway.deliver
-        recipients = self.settings.recipients
-        adapters = {id: self._adapter(recipient) for id, recipient in recipients.items()}
+        recipients = self.settings.receivers
+        adapters = {id: adapter_of(recipient, self.store, self.broker) for id, recipient in recipients.items()}
         deliver = Deliver(
             self.store,
             recipients,
             adapters,
-            Packager(self.store, self.policy),
+            self._packager(),
             utc_now,
             self.owner,
             lease=timedelta(seconds=wanted.lease_seconds),
@@ -315,17 +336,15 @@ class Gateway:
         for id in recipients:
             worker = DeliveryWorker(id, deliver, self.broker, wanted.threads)
             self._parts.append(Loop(f"deliver {id}", worker.run))
+        self._parts.append(telling_of(self.settings, self.store, self.policy, self.owner))
 
-    def _adapter(self, recipient: Recipient) -> RecipientAdapter:
-        if recipient.kind == "amqp":
-            from adapters.recipient.amqp import Amqp
-            from gateway.services.receipts import RecipientOutbox
+    def _packager(self) -> ports.Packager:
+        """Return who packs: embedded, a process beside this one, which has everything else to do."""
+        from gateway.bootstrap.ways_out import packager_beside
+        from gateway.services.package import Packager
 
-            return Amqp(recipient, self.broker, RecipientOutbox(self.store, recipient.id, utc_now))
-        if recipient.kind == "webhook":
-            from adapters.recipient.webhook import Webhook
-
-            return Webhook(recipient)
-        from adapters.recipient.fhir_server import FhirServer
-
-        return FhirServer(recipient)
+        if not self.settings.embedded:
+            return Packager(self.store, self.policy)
+        packager = packager_beside(self.settings)
+        self._parts.append(Closing(packager.close))
+        return packager

@@ -11,7 +11,7 @@ from gateway.errors import GatewayError
 
 __all__ = ["app", "load", "main"]
 
-_MODULES: Final = ("backup", "check", "inspect", "keys", "operate", "run", "send", "translate")
+_MODULES: Final = ("backup", "check", "clients", "inspect", "keys", "operate", "run", "send", "translate")
 _HOMES: Final = {"serve": ("run",), "demo": ("run",)}
 """Commands whose start somebody waits for, and where they are."""
 

@@ -114,7 +114,7 @@ class Demo:
         """Print where to look and how to end."""
         out("\nStill running. Try:")
         for name, address in self.gateway.addresses.items():
-            what = f"{address}/metrics and {address}/readyz" if name == "http" else address
+            what = f"{address}/fhir/r4 (/metadata), {address}/metrics, {address}/readyz" if name == "http" else address
             out(f"  {name:10} {what}")
         out("Ctrl-C ends it; its data is then gone.")
 

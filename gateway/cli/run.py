@@ -73,7 +73,7 @@ def _signalled() -> threading.Event:
 def _end_in_time(signalled: threading.Event) -> None:
     """End the process some seconds after it was asked to: a database or a disk that hangs must not hold it."""
     signalled.wait()
-    time.sleep(STOP_SECONDS)
+    time.sleep(STOP_SECONDS)  # only the clock tells that draining took too long
     running = sorted(thread.name for thread in threading.enumerate())
     log.error("the gateway could not drain in time; the next start goes on with what is left", running=running)
     _leave(1)

@@ -56,7 +56,7 @@ class Screen:
 
     def _write_out(self) -> None:
         out("\nWho received what, and who did not and why")
-        for recipient in self._gateway.settings.recipients.values():
+        for recipient in self._gateway.settings.receivers.values():
             mine = self._received.get(recipient.id, {})
             studies = ", ".join(recipient.studies)
             kind = f"{KINDS[recipient.kind]}, {recipient.identity}" + (", blinded" if recipient.blinded else "")

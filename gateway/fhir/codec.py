@@ -68,3 +68,14 @@ def members(text: bytes) -> dict[str, msgspec.Raw]:
         raise InvalidResource("", f"not a JSON object: {error}") from None
     except (ValueError, RecursionError) as error:
         raise InvalidResource("", f"not a JSON object ({type(error).__name__})") from None
+
+
+def pretty(text: bytes) -> bytes:
+    """Return JSON with line breaks and indents, every number as it is written.
+
+    >>> print(pretty(b'{"value":1.50}').decode())
+    {
+      "value": 1.50
+    }
+    """
+    return msgspec.json.format(text, indent=2)

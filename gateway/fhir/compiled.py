@@ -131,7 +131,7 @@ def _read(shape: Shape, model: Any) -> None:
         if name.endswith("__ext"):
             shape.shadows[element] = _shadow_rule(field.annotation)
         elif name != "fhir_comments" and f"{shape.name}.{element}" not in _NOT_R4:
-            rules[element] = _element_rule(model, element, field.annotation, facts)
+            rules[element] = _element_rule(shape, model, element, field.annotation, facts)
             if field.is_required() or facts.get("element_required"):
                 needed.add(element)
             if group := facts.get("one_of_many"):
@@ -164,16 +164,17 @@ def _shadow_rule(annotation: Any) -> Rule:
     return shadow_list(rule) if listed else rule
 
 
-def _element_rule(model: Any, element: str, annotation: Any, facts: dict[str, Any]) -> Rule:
-    """Return the rule of one element: its type's, its codes', its targets'."""
+def _element_rule(shape: Shape, model: Any, element: str, annotation: Any, facts: dict[str, Any]) -> Rule:
+    """Return the rule of one element: its type's, its codes', its targets'. The shape takes that of a single item."""
     leaf, listed = _leaf(annotation)
     names = [f"{base.__name__}.{element}" for base in model.__mro__]
     if hasattr(leaf, "_model_klass"):
-        rule = _complex_rule(leaf._model_klass, names, facts)
-        if listed and leaf._model_klass.endswith(".Reference"):
-            return _reference_list(many(rule), _targets(names[0], facts))
+        rule = shape.items[element] = _complex_rule(leaf._model_klass, names, facts)
+        if leaf._model_klass.endswith(".Reference"):
+            shape.pointers.add(element)
+            return _reference_list(many(rule), _targets(names[0], facts)) if listed else rule
         return many(rule) if listed else rule
-    rule = _primitive_rule(leaf, names, model.has_resource_base())
+    rule = shape.items[element] = _primitive_rule(leaf, names, model.has_resource_base())
     return many_or_null(rule) if listed else rule
 
 

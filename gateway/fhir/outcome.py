@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gateway.errors import InvalidResource
+
+_LONGEST: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ def _issue(issue: Issue) -> dict[str, Any]:
     told: dict[str, Any] = {"severity": issue.severity, "code": issue.code}
     if issue.diagnostics:
         told["diagnostics"] = issue.diagnostics
-    if issue.expression:
-        told["expression"] = list(issue.expression)
+    # A parameter's name is the sender's own: not every name can be written in JSON that is FHIR.
+    if expression := [one[:_LONGEST] for one in issue.expression if one.isprintable() and one.strip()]:
+        told["expression"] = expression
     return told

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from gateway.errors import InvalidResource
 from gateway.fhir.codec import encode
+from gateway.fhir.learned import learn, looks_valid
 from gateway.fhir.piecewise import check_element, refers
 from gateway.fhir.primitives import PRIMITIVES
 from gateway.fhir.rules import Broken, Rule, Scope
@@ -25,10 +26,15 @@ def written(kind: str, elements: dict[str, Any]) -> bytes:
     >>> written("Observation", {"status": "final", "valueInteger": 3})
     b'"status":"final","valueInteger":3,'
     """
-    for name, value in elements.items():
-        if not check_element(kind, name, value):
-            raise InvalidResource(f"{kind}.{name}", "cannot be judged without the rest of the resource")
-    return encode(elements)[1:-1] + b"," if elements else b""
+    if not elements:
+        return b""
+    text = encode(elements)
+    if not looks_valid(kind, elements, text):
+        for name, value in elements.items():
+            if not check_element(kind, name, value):
+                raise InvalidResource(f"{kind}.{name}", "cannot be judged without the rest of the resource")
+        learn(kind, elements, text)
+    return text[1:-1] + b","
 
 
 def written_datetime(text: str) -> bytes:
@@ -61,8 +67,8 @@ def written_references(kind: str, name: str, pointers: Sequence[tuple[str, str]]
     for target in dict(pointers):
         if not refers(kind, name, target, listed=True):
             raise InvalidResource(f"{kind}.{name}", f"must not refer to {target}")
-    made = [f'{{"reference":"{target}/{id}"}}' for target, id in pointers]
-    return f'"{name}":[{",".join(made)}],'.encode()
+    made = '"},{"reference":"'.join([f"{target}/{id}" for target, id in pointers])
+    return f'"{name}":[{{"reference":"{made}"}}],'.encode()
 
 
 def _leaf(kind: str, text: str, rule: Rule) -> bytes:

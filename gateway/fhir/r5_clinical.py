@@ -1,7 +1,7 @@
-"""R5 of what care is made of: encounters, results, specimens, orders, conditions, medication, and who gives it.
+"""R5 of what care is made of: encounters, results, specimens, orders, conditions, medication.
 
-What R5 moved to another resource has no place and is left out: ``Encounter.statusHistory`` and ``classHistory``,
-``diagnosis.rank``, container details of a Specimen beyond their description.
+What R5 has no element for (``Encounter.statusHistory``, container details of a Specimen beyond their description) is
+left out here; the view carries it in extensions.
 """
 
 from __future__ import annotations
@@ -9,24 +9,27 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gateway.fhir.r5_steps import (
+    CONCEPT,
+    LISTED,
+    POINTER,
     REASON,
+    Change,
     Object,
     Step,
     alter,
+    choose,
     coded,
-    concept,
     drop,
     each,
     edited,
     join,
-    listed,
-    pointer,
     rename,
-    to_code,
+    tuck,
 )
 
 SUBJECT_STATUS: Final = "http://terminology.hl7.org/CodeSystem/encounter-subject-status"
 PARTICIPATION: Final = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+CLINICAL: Final = "http://terminology.hl7.org/CodeSystem/condition-clinical"
 
 _ENCOUNTER_STATUS: Final = {
     "arrived": ("in-progress", "arrived"),
@@ -34,7 +37,9 @@ _ENCOUNTER_STATUS: Final = {
     "onleave": ("on-hold", "on-leave"),
     "finished": ("completed", ""),
 }
-_REASON_USE: Final = (("reasonCode", concept), ("reasonReference", pointer))
+_ENCOUNTER_BACK: Final = {r5: r4 for r4, r5 in _ENCOUNTER_STATUS.items()}
+_FUNCTIONS: Final = (("recorder", "enterer"), ("asserter", "informant"))
+_DIETS: Final = ("dietPreference", "specialCourtesy", "specialArrangement")
 
 
 def _encounter_status(it: Object) -> None:
@@ -42,7 +47,14 @@ def _encounter_status(it: Object) -> None:
     if status:
         it["status"] = status
     if subject:
-        it["subjectStatus"] = coded(SUBJECT_STATUS)(subject)
+        it["subjectStatus"] = coded(SUBJECT_STATUS).there(subject)
+
+
+def _encounter_status_back(it: Object) -> None:
+    subject = it.pop("subjectStatus", None)
+    told = (it.get("status", ""), coded("").back(subject) if subject else "")
+    if told in _ENCOUNTER_BACK:
+        it["status"] = _ENCOUNTER_BACK[told]
 
 
 def _encounter_diagnosis(it: Object) -> None:
@@ -52,59 +64,89 @@ def _encounter_diagnosis(it: Object) -> None:
     for diagnosis in it.pop("diagnosis", ()):
         about = diagnosis["condition"]
         if about.get("reference", "").startswith("Procedure/") or about.get("type") == "Procedure":
-            procedures.append({"value": [pointer(about)]})
+            procedures.append({"value": [POINTER.there(about)]})
         else:
-            conditions.append(_DIAGNOSIS(diagnosis))
+            conditions.append(_DIAGNOSIS.there(diagnosis))
     if conditions:
         it["diagnosis"] = conditions
     if procedures:
         it["reason"] = [*it.get("reason", ()), *procedures]
 
 
-_DIAGNOSIS: Final = edited(
-    rename("condition", "condition", lambda it: [pointer(it)]), alter("use", listed), drop("rank")
-)
+def _encounter_diagnosis_back(it: Object) -> None:
+    if "diagnosis" in it:
+        it["diagnosis"] = [_DIAGNOSIS.back(one) for one in it["diagnosis"]]
+
+
+def _class(coding: Object) -> list[Object]:
+    return [{"coding": [coding]}]
+
+
+def _class_back(classes: list[Object]) -> Any:
+    (only,) = classes
+    return only["coding"][0]
 
 
 def _hospitalization(it: Object) -> None:
     admission = dict(it.pop("hospitalization", {}))
-    for element in ("dietPreference", "specialCourtesy", "specialArrangement"):
+    for element in _DIETS:
         if element in admission:
             it[element] = admission.pop(element)
     if admission:
         it["admission"] = admission
 
 
+def _hospitalization_back(it: Object) -> None:
+    found = dict(it.pop("admission", {}))
+    found |= {element: it.pop(element) for element in _DIETS if element in it}
+    if found:
+        it["hospitalization"] = found
+
+
 def _participants(it: Object) -> None:
     """``recorder`` and ``asserter`` become participants."""
     found = [
-        {"function": coded(PARTICIPATION)(function), "actor": it.pop(element)}
-        for element, function in (("recorder", "enterer"), ("asserter", "informant"))
+        {"function": coded(PARTICIPATION).there(function), "actor": it.pop(element)}
+        for element, function in _FUNCTIONS
         if element in it
     ]
     if found:
         it["participant"] = found
 
 
-def _sampled(element: str) -> Step:
-    def sampled(data: Object) -> Object:
-        return edited(rename("period", "interval"), lambda it: it.update(intervalUnit="ms"))(data)
-
-    return alter(element, sampled)
+def _participants_back(it: Object) -> None:
+    names = {function: element for element, function in _FUNCTIONS}
+    for one in it.pop("participant", ()):
+        it[names[coded("").back(one["function"])]] = one["actor"]
 
 
 def _evidence(it: Object) -> None:
     found: list[Any] = []
     for evidence in it.pop("evidence", ()):
-        found += [concept(code) for code in evidence.get("code", ())]
-        found += [pointer(detail) for detail in evidence.get("detail", ())]
+        found += [CONCEPT.there(code) for code in evidence.get("code", ())]
+        found += [POINTER.there(detail) for detail in evidence.get("detail", ())]
     if found:
         it["evidence"] = found
 
 
+def _evidence_back(it: Object) -> None:
+    if "evidence" in it:
+        it["evidence"] = [
+            {"code": [one["concept"]]} if "concept" in one else {"detail": [one["reference"]]} for one in it["evidence"]
+        ]
+
+
+_UNKNOWN: Final = coded(CLINICAL).there("unknown")
+
+
 def _clinical_status(it: Object) -> None:
     """R5 requires one: where R4 had none (entered in error) it is unknown."""
-    it.setdefault("clinicalStatus", coded("http://terminology.hl7.org/CodeSystem/condition-clinical")("unknown"))
+    it.setdefault("clinicalStatus", _UNKNOWN)
+
+
+def _clinical_status_back(it: Object) -> None:
+    if it.get("clinicalStatus") == _UNKNOWN:
+        del it["clinicalStatus"]
 
 
 def _container(container: Object) -> Object | None:
@@ -120,140 +162,133 @@ def _container(container: Object) -> Object | None:
     return {"device": device, "specimenQuantity": quantity} if quantity else {"device": device}
 
 
-def _contact(it: Object) -> None:
-    """Gather telecom and addresses into contacts; an R4 contact's one name becomes a list."""
-    contacts = [edited(alter("name", listed))(contact) for contact in it.pop("contact", ())]
-    own = {"telecom": it.pop("telecom")} if "telecom" in it else {}
-    addresses = it.pop("address", [])
-    if own or addresses:
-        contacts.insert(0, {**own, "address": addresses[0]} if addresses else own)
-    contacts += [{"address": address} for address in addresses[1:]]
-    if contacts:
-        it["contact"] = contacts
+def _container_back(container: Object) -> Object:
+    device = container["device"]
+    found: Object = {"identifier": [device["identifier"]]} if "identifier" in device else {}
+    if "display" in device:
+        found["description"] = device["display"]
+    return found | ({"specimenQuantity": container["specimenQuantity"]} if "specimenQuantity" in container else {})
 
 
-def _telecom(it: Object) -> None:
-    if "telecom" in it:
-        it["contact"] = [{"telecom": it.pop("telecom")}]
+def _parameter(value: Object) -> Object:
+    return {"parameter": [{"code": {"text": "order detail"}, "valueCodeableConcept": value}]}
 
 
-def _availability(it: Object) -> None:
-    times = {"availableTime": it.pop("availableTime", None), "notAvailableTime": it.pop("notAvailable", None)}
-    if any(times.values()):
-        it["availability"] = [{key: value for key, value in times.items() if value}]
-    it.pop("availabilityExceptions", None)
+def _dose_text(it: Object, element: str) -> None:
+    """Make a dose's number, a number or a text in R4, the text it is in R5."""
+    for kind in ("PositiveInt", "String"):
+        old = f"{element}{kind}"
+        if old in it:
+            it[element] = str(it.pop(old))
+        if "_" + old in it:
+            it["_" + element] = it.pop("_" + old)
 
 
-_HOURS: Final = edited(rename("openingTime", "availableStartTime"), rename("closingTime", "availableEndTime"))
-_DOSAGE: Final = edited(
-    rename("asNeededBoolean", "asNeeded"),
-    rename("asNeededCodeableConcept", "asNeededFor", listed),
-    alter("maxDosePerPeriod", listed),
+def _dose_text_back(it: Object, element: str) -> None:
+    text = it.pop(element, "")
+    kind = "PositiveInt" if text.isdecimal() and text.isascii() and text[0] != "0" else "String"
+    if text:
+        it[f"{element}{kind}"] = int(text) if kind == "PositiveInt" else text
+    if "_" + element in it:
+        it[f"_{element}{kind}"] = it.pop("_" + element)
+
+
+def _dose(element: str) -> Step:
+    return Step(lambda it: _dose_text(it, element), lambda it: _dose_text_back(it, element))
+
+
+_DIAGNOSIS: Final = edited(
+    rename("condition", "condition", Change(lambda it: [POINTER.there(it)], lambda it: POINTER.back(LISTED.back(it)))),
+    alter("use", LISTED),
+    tuck("rank", "Encounter.diagnosis.rank", "valuePositiveInt"),
 )
-_MEDICATION: Final = (
-    rename("medicationCodeableConcept", "medication", concept),
-    rename("medicationReference", "medication", pointer),
-)
-_COMPONENT: Final = edited(_sampled("valueSampledData"))
+_REASON_VALUE: Final = Change(lambda it: {"value": [it]}, lambda it: LISTED.back(it["value"]))
+_DEVICES: Final = Change(_container, _container_back)
+_MEDICATION: Final = choose("medication", "medicationCodeableConcept", "medicationReference")
 
 ENCOUNTER: Final[tuple[Step, ...]] = (
-    _encounter_status,
-    alter("class", lambda coding: [{"coding": [coding]}]),
-    alter("serviceType", lambda value: [concept(value)]),
+    Step(_encounter_status, _encounter_status_back),
+    alter("class", Change(_class, _class_back)),
+    alter("serviceType", Change(lambda it: [CONCEPT.there(it)], lambda it: CONCEPT.back(LISTED.back(it)))),
     alter("participant", each(edited(rename("individual", "actor")))),
     alter("location", each(edited(rename("physicalType", "form")))),
     rename("period", "actualPeriod"),
-    join("reason", *((name, lambda value, wrap=wrap: {"value": [wrap(value)]}) for name, wrap in _REASON_USE)),
-    _encounter_diagnosis,
-    _hospitalization,
+    join("reason", "reasonCode", "reasonReference", wrap=_REASON_VALUE),
+    Step(_encounter_diagnosis, _encounter_diagnosis_back),
+    Step(_hospitalization, _hospitalization_back),
     drop("classHistory", "statusHistory"),
 )
-OBSERVATION: Final[tuple[Step, ...]] = (_sampled("valueSampledData"), alter("component", each(_COMPONENT)))
 DIAGNOSTIC_REPORT: Final[tuple[Step, ...]] = (rename("imagingStudy", "study"),)
 SPECIMEN: Final[tuple[Step, ...]] = (
-    alter("collection", edited(alter("bodySite", concept))),
+    alter("collection", edited(alter("bodySite", CONCEPT))),
     alter("processing", each(edited(rename("procedure", "method")))),
-    rename("container", "container", each(_container)),
+    alter("container", each(_DEVICES)),
 )
 SERVICE_REQUEST: Final[tuple[Step, ...]] = (
-    alter("code", concept),
-    alter(
-        "orderDetail",
-        each(lambda it: {"parameter": [{"code": {"text": "order detail"}, "valueCodeableConcept": it}]}),
-    ),
-    join("location", ("locationCode", concept), ("locationReference", pointer)),
+    alter("code", CONCEPT),
+    alter("orderDetail", each(Change(_parameter, lambda it: LISTED.back(it["parameter"])["valueCodeableConcept"]))),
+    join("location", "locationCode", "locationReference"),
     REASON,
-    alter("supportingInfo", each(pointer)),
-    alter("patientInstruction", lambda text: [{"instructionMarkdown": text}]),
+    alter("supportingInfo", each(POINTER)),
+    rename(
+        "patientInstruction",
+        "patientInstruction",
+        Change(lambda text: [{"instructionMarkdown": text}], lambda it: LISTED.back(it)["instructionMarkdown"]),
+    ),
 )
-CONDITION: Final[tuple[Step, ...]] = (_clinical_status, _participants, _evidence)
+CONDITION: Final[tuple[Step, ...]] = (
+    Step(_clinical_status, _clinical_status_back),
+    Step(_participants, _participants_back),
+    Step(_evidence, _evidence_back),
+)
 ALLERGY: Final[tuple[Step, ...]] = (
-    alter("type", coded("http://hl7.org/fhir/allergy-intolerance-type")),
-    _participants,
-    alter("reaction", each(edited(alter("manifestation", each(concept))))),
+    rename("type", "type", coded("http://hl7.org/fhir/allergy-intolerance-type")),
+    Step(_participants, _participants_back),
+    alter("reaction", each(edited(alter("manifestation", each(CONCEPT))))),
 )
 PROCEDURE: Final[tuple[Step, ...]] = (
-    alter("category", listed),
+    alter("category", LISTED),
     *(rename(f"performed{kind}", f"occurrence{kind}") for kind in ("DateTime", "Period", "String", "Age", "Range")),
     rename("asserter", "reportedReference"),
     REASON,
-    join("complication", ("complication", concept), ("complicationDetail", pointer)),
-    join("used", ("usedReference", pointer), ("usedCode", concept)),
+    join("complication", "complication", "complicationDetail"),
+    join("used", "usedCode", "usedReference"),
 )
 MEDICATION_ADMINISTRATION: Final[tuple[Step, ...]] = (
-    *_MEDICATION,
-    alter("category", listed),
+    _MEDICATION,
+    alter("category", LISTED),
     rename("context", "encounter"),
     rename("effectiveDateTime", "occurenceDateTime"),
     rename("effectivePeriod", "occurencePeriod"),
-    alter("performer", each(edited(alter("actor", pointer)))),
+    alter("performer", each(edited(alter("actor", POINTER)))),
     REASON,
-    alter("device", each(pointer)),
+    alter("device", each(POINTER)),
     drop("instantiates"),
 )
 MEDICATION_REQUEST: Final[tuple[Step, ...]] = (
-    *_MEDICATION,
+    _MEDICATION,
     rename("reportedBoolean", "reported"),
-    rename("reportedReference", "informationSource", listed),
-    alter("performer", listed),
+    rename("reportedReference", "informationSource", LISTED),
+    alter("performer", LISTED),
     REASON,
-    alter("dosageInstruction", each(_DOSAGE)),
     alter("dispenseRequest", edited(rename("performer", "dispenser"))),
     drop("detectedIssue", "instantiatesCanonical", "instantiatesUri"),
 )
 _INGREDIENT: Final = edited(
-    rename("itemCodeableConcept", "item", concept),
-    rename("itemReference", "item", pointer),
+    choose("item", "itemCodeableConcept", "itemReference"),
     rename("strength", "strengthRatio"),
 )
 MEDICATION: Final[tuple[Step, ...]] = (
     rename("form", "doseForm"),
     rename("manufacturer", "marketingAuthorizationHolder"),
-    rename("amount", "totalVolume", lambda ratio: ratio.get("numerator")),
+    rename("amount", "totalVolume", Change(lambda ratio: ratio.get("numerator"), lambda it: {"numerator": it})),
     alter("ingredient", each(_INGREDIENT)),
 )
 IMMUNIZATION: Final[tuple[Step, ...]] = (
-    alter("manufacturer", pointer),
-    rename("reportOrigin", "informationSource", concept),
+    alter("manufacturer", POINTER),
+    rename("reportOrigin", "informationSource", CONCEPT),
     REASON,
-    alter("reaction", each(edited(rename("detail", "manifestation", pointer)))),
-    drop("education", "programEligibility", "recorded", "protocolApplied"),
-)
-TASK: Final[tuple[Step, ...]] = (
-    alter("statusReason", concept),
-    rename("performerType", "requestedPerformer", each(concept)),
-    REASON,
-)
-ORGANIZATION: Final[tuple[Step, ...]] = (_contact,)
-PRACTITIONER: Final[tuple[Step, ...]] = (alter("communication", each(lambda language: {"language": language})),)
-PRACTITIONER_ROLE: Final[tuple[Step, ...]] = (_telecom, _availability)
-LOCATION: Final[tuple[Step, ...]] = (
-    _telecom,
-    rename("physicalType", "form"),
-    alter("hoursOfOperation", lambda hours: [{"availableTime": [_HOURS(hour) for hour in hours]}]),
-    drop("availabilityExceptions"),
-)
-PROVENANCE: Final[tuple[Step, ...]] = (
-    rename("reason", "authorization", each(concept)),
-    alter("entity", each(edited(to_code("role", {"derivation": "source"})))),
+    alter("reaction", each(edited(rename("detail", "manifestation", POINTER)))),
+    alter("protocolApplied", each(edited(_dose("doseNumber"), _dose("seriesDoses")))),
+    drop("education", "programEligibility", "recorded"),
 )

@@ -18,10 +18,14 @@ class Shape:
     Cheap to make: ``read`` fills it when the first value comes, as importing a model costs milliseconds. ``name`` is
     the model's. ``rules`` are by element, ``shadows`` by ``_element`` (the extensions of a primitive); ``of_names`` are
     the tests of the whole that ask only which elements are there, ``invariants`` the others. Elements that were found
-    together once need no such test again: ``known`` maps them, in their order, to their rules.
+    together once need no such test again: ``known`` maps them, in their order, to their rules. ``items`` are the rules
+    of single items, ``pointers`` the elements that are References.
     """
 
-    __slots__ = ("invariants", "known", "name", "of_names", "read", "ready", "resource", "rules", "shadows")
+    __slots__ = (
+        *("invariants", "items", "known", "name", "of_names", "pointers", "read", "ready", "resource", "rules"),
+        "shadows",
+    )
 
     def __init__(self, name: str, read: Callable[[Shape], None]) -> None:
         self.name = name
@@ -29,6 +33,8 @@ class Shape:
         self.ready = False
         self.resource = False
         self.rules: dict[str, Rule] = {}
+        self.items: dict[str, Rule] = {}
+        self.pointers: set[str] = set()
         self.shadows: dict[str, Rule] = {}
         self.of_names: tuple[Invariant, ...] = ()
         self.invariants: tuple[Invariant, ...] = ()

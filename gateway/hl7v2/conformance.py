@@ -75,7 +75,7 @@ def _positions(names: tuple[str, ...]) -> dict[str, list[int]]:
 def _missing(shape: Shape, positions: Mapping[str, Sequence[int]]) -> Iterator[MessageError]:
     """Yield the segments that are missing; ``positions``: where in the message each name stands, ascending."""
     for index, item in enumerate(() if shape.layout.choice else shape.layout.items):
-        if item.needed and not shape.counts[index]:
+        if item.needed and index not in shape.taken:
             name = _first_needed(item)
             before = bisect_left(positions.get(name, ()), shape.start()) if shape.children else 0
             yield StructureError("the segment is missing", Place(name, before + 1), SEQUENCE)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
+from msgspec import Struct
+
 from gateway.hl7v2.delimiters import Delimiters
 from gateway.hl7v2.escapes import unescaper
 
@@ -86,18 +88,16 @@ def syntax_of(delimiters: Delimiters, charset: str) -> Syntax:
     return Syntax(delimiters, charset, delimiters.component, delimiters.subcomponent)
 
 
-class Field:
+class Field(Struct, eq=False):
     """One repetition of a field. Immutable; true when valued, and a null (``""``) is valued."""
 
-    __slots__ = ("_parts", "_syntax", "raw")
-
-    def __init__(self, raw: str, syntax: Syntax) -> None:
-        self.raw = raw
-        self._syntax = syntax
-        self._parts: list[str] | None = None
+    raw: str
+    _syntax: Syntax
+    _parts: list[str] | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.raw) and bool(self.raw.strip(self._syntax.nothing))
+        raw = self.raw
+        return raw[:1].isalnum() or bool(raw.strip(self._syntax.nothing))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Field) and (self.raw, self._syntax) == (other.raw, other._syntax)
@@ -120,8 +120,11 @@ class Field:
 
     def component(self, n: int) -> str:
         """Return the text of component ``n`` (its first subcomponent); ``""`` when absent or null."""
-        part = self._part(n)
-        return self._syntax.first(part) if part else ""
+        parts = self._parts
+        if parts is None:
+            parts = self._split()
+        part = parts[n - 1] if n <= len(parts) else ""
+        return part if not part or part.isalnum() else self._syntax.first(part)  # no delimiter is a letter or digit
 
     def subcomponent(self, n: int, m: int) -> str:
         """Return the text of subcomponent ``m`` of component ``n``; ``""`` when absent or null."""
@@ -155,5 +158,5 @@ class Field:
         return self._parts
 
     def _part(self, n: int) -> str:
-        parts = self._parts or self._split()
+        parts = self._split()
         return parts[n - 1] if n <= len(parts) else ""

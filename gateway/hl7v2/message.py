@@ -6,6 +6,8 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
+
 from gateway.errors import Place, StructureError, Unreadable
 from gateway.hl7v2.charset import decode
 from gateway.hl7v2.delimiters import LONGEST_HEADER, Delimiters, read_delimiters
@@ -26,18 +28,15 @@ _MOST_FIELDS: Final = 10_000
 _SEGMENT_NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
 
 
-class Segment:
+class Segment(Struct, eq=False):
     """One segment: ``position`` counts all segments of the message, ``sequence`` those of its name, both from 1."""
 
-    __slots__ = ("_fields", "_syntax", "line", "name", "position", "sequence")
-
-    def __init__(self, name: str, line: str, position: int, sequence: int, syntax: Syntax) -> None:
-        self.name = name
-        self.line = line
-        self.position = position
-        self.sequence = sequence
-        self._syntax = syntax
-        self._fields: list[str] | None = None
+    name: str
+    line: str
+    position: int
+    sequence: int
+    _syntax: Syntax
+    _fields: list[str] | None = None
 
     def __repr__(self) -> str:
         return f"<Segment {self.place()}>"
@@ -59,11 +58,14 @@ class Segment:
 
     def field(self, n: int) -> Field:
         """Return the first repetition of field ``n``; an empty ``Field`` when absent. MSH counts as HL7 counts."""
-        raw = self.raw(n)
-        separator = self._syntax.repetition
-        if separator and separator in raw and not self._is_msh_2(n):
-            raw = raw.partition(separator)[0]
-        return Field(raw, self._syntax)
+        fields = self._fields
+        if fields is None:
+            fields = self._cut()
+        raw = fields[n] if 0 < n < len(fields) else ""
+        syntax = self._syntax
+        if raw and syntax.repetition and syntax.repetition in raw and not self._is_msh_2(n):
+            raw = raw.partition(syntax.repetition)[0]
+        return Field(raw, syntax)
 
     def repeats(self, n: int) -> list[Field]:
         """Return the valued repetitions of field ``n`` in order."""

@@ -7,10 +7,11 @@ if what is required in between were not; and a segment that fits nowhere stays i
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from gateway.hl7v2.reference import Item, Layout
 
@@ -21,13 +22,12 @@ _KEPT = 300
 """Longer messages are fitted each time, so that the cache stays small."""
 
 
-@dataclass(slots=True)
-class Shape:
-    """A group: its children are positions in the message (from 0) and groups. ``counts``: item index -> how often."""
+class Shape(Struct, eq=False):
+    """A group: its children are positions in the message (from 0) and groups. ``taken``: items of which it has one."""
 
     layout: Layout
-    children: list[int | Shape] = field(default_factory=list)
-    counts: Counter[int] = field(default_factory=Counter)
+    children: list[int | Shape] = []
+    taken: set[int] = set()
 
     @property
     def name(self) -> str:
@@ -58,7 +58,6 @@ class _Open:
     """A group that is still open: how far in its items it has come, and how often the current one was seen."""
 
     layout: Layout
-    shape: Shape
     at: int = 0
     seen: int = 0
 
@@ -79,17 +78,33 @@ def _kept_fit(layout: Layout, names: tuple[str, ...]) -> Fit:
 
 def _fit(layout: Layout, names: tuple[str, ...]) -> Fit:
     root = Shape(layout)
-    stack = [_Open(layout, root)]
+    within = [root]
     stray = []
     known = _names_of(layout)
+    state: _State = ((layout, 0, 0),)
     for position, (name, following) in enumerate(zip(names, _following(names, known), strict=True)):
-        move = _kept_choice(_state(stack), name, following) if name in known else None
-        if move is not None:
-            _advance(stack, move)
+        step = _kept_step(state, name, following) if name in known else None
+        if step is not None:
+            move, state = step
+            _enter(within, move)
         elif name[0] != "Z":
             stray.append(position)
-        stack[-1].shape.children.append(position)
+        within[-1].children.append(position)
     return Fit(root, tuple(stray))
+
+
+def _enter(within: list[Shape], move: _Move) -> None:
+    """Leave and begin groups as the move says; ``within`` are those that are open, the whole message first."""
+    depth, path = move
+    del within[depth:]
+    for index in path:
+        shape = within[-1]
+        shape.taken.add(index)
+        group = shape.layout.items[index].group
+        if group is not None:
+            begun = Shape(group)
+            shape.children.append(begun)
+            within.append(begun)
 
 
 @lru_cache(maxsize=256)
@@ -106,9 +121,14 @@ def _state(stack: list[_Open]) -> _State:
 
 
 @lru_cache(maxsize=4096)
-def _kept_choice(state: _State, name: str, following: str) -> _Move | None:
-    """Choose as ``_choose`` does; messages of a sender differ in where notes stand, and go through few states."""
-    return _choose([_Open(layout, Shape(layout), at, seen) for layout, at, seen in state], name, following)
+def _kept_step(state: _State, name: str, following: str) -> tuple[_Move, _State] | None:
+    """Choose as ``_choose`` does and return the state after it, too.
+
+    Messages of a sender differ in where notes stand, and go through few states.
+    """
+    stack = [_Open(layout, at, seen) for layout, at, seen in state]
+    move = _choose(stack, name, following)
+    return (move, _state(_after(stack, move))) if move is not None else None
 
 
 def _following(names: tuple[str, ...], known: frozenset[str]) -> list[str]:
@@ -207,8 +227,15 @@ def _path(item: Item, name: str, *, strict: bool) -> tuple[int, ...]:
 
 def _after(stack: list[_Open], move: _Move) -> list[_Open]:
     """Return what ``stack`` would be after the move."""
-    ahead = [_Open(frame.layout, Shape(frame.layout), frame.at, frame.seen) for frame in stack]
-    _advance(ahead, move)
+    depth, path = move
+    ahead = [_Open(frame.layout, frame.at, frame.seen) for frame in stack[:depth]]
+    for index in path:
+        frame = ahead[-1]
+        frame.seen = frame.seen + 1 if index == frame.at else 1
+        frame.at = index
+        group = frame.layout.items[index].group
+        if group is not None:
+            ahead.append(_Open(group))
     return ahead
 
 
@@ -219,18 +246,3 @@ def _nearness(stack: list[_Open], name: str) -> int:
 
 def _fits(stack: list[_Open], name: str, complete: bool) -> bool:
     return next(_strict_moves(stack, name, complete), None) is not None
-
-
-def _advance(stack: list[_Open], move: _Move) -> None:
-    depth, path = move
-    del stack[depth:]
-    for index in path:
-        frame = stack[-1]
-        frame.seen = frame.seen + 1 if index == frame.at else 1
-        frame.at = index
-        frame.shape.counts[index] += 1
-        group = frame.layout.items[index].group
-        if group is not None:
-            shape = Shape(group)
-            frame.shape.children.append(shape)
-            stack.append(_Open(group, shape))

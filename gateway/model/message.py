@@ -6,6 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
+
+CLIENT_FEED: Final = "fhir:"
+"""How the feed of what a client wrote through the FHIR API begins; the client's id follows."""
 
 
 class MessageState(StrEnum):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+GATEWAY: Final = "Trial Gateway"
+"""What the gateway calls itself in a Provenance."""
+
 BASE: Final = "https://trial-gateway.example/fhir"
 
 OBSERVATION_CODES: Final = f"{BASE}/CodeSystem/observation"
@@ -29,6 +32,8 @@ SUBJECT_NUMBER: Final = f"{BASE}/sid/subject-number"
 STUDY_ID: Final = f"{BASE}/sid/study"
 MESSAGE_DIGEST: Final = f"{BASE}/sid/message-digest"
 CONTROL_ID: Final = f"{BASE}/sid/control-id"
+CLIENT_ID: Final = f"{BASE}/sid/client"
+"""System of the ids of clients of the FHIR API."""
 
 LOINC: Final = "http://loinc.org"
 UCUM: Final = "http://unitsofmeasure.org"

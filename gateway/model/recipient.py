@@ -38,16 +38,17 @@ class Retry:
 class Recipient:
     """A trial system that receives.
 
-    ``address``: URL of a FHIR server or webhook; ignored for amqp. ``secret_env``: name of the environment variable
-    that holds the webhook's HMAC key or the bearer token (``secret_file`` likewise a path). ``purpose``: a subject's
-    active consent must cover it (v3-ActReason). ``delivery``: ``newest`` or ``every-version``.
+    ``address``: URL of a FHIR server or webhook; ignored for amqp and for one that only pulls (FHIR API).
+    ``secret_env``: name of the environment variable that holds the webhook's HMAC key or the bearer token
+    (``secret_file`` likewise a path). ``purpose``: a subject's active consent must cover it (v3-ActReason).
+    ``delivery``: ``newest`` or ``every-version``.
     ``retraction``: ``mark`` (entered-in-error) or ``delete``. ``keep``: how long an amqp event waits for its receipt
     before it is no longer published again. ``look_back``: data older than the consent by at most this is released.
     ``timeout``: seconds each wait on the network may take; ``deadline``: seconds an attempt may take in all.
     """
 
     id: str
-    kind: Literal["fhir_server", "webhook", "amqp"]
+    kind: Literal["fhir_server", "webhook", "amqp", "pull"]
     studies: tuple[str, ...]
     release: Mapping[str, ReleaseRule]
     identity: Identity = "pseudonymous"
@@ -72,3 +73,10 @@ class Recipient:
     retry: Retry = field(default_factory=Retry)
     search_by_identifier: bool = False
     """fhir_server: conditional updates (``PUT Type?identifier=…``) instead of ``PUT Type/id``."""
+    client_secret: bool = False
+    """Clients of its views may have a secret instead of a key pair."""
+
+    @property
+    def receives(self) -> bool:
+        """Whether anything is delivered to it; one that does not asks for itself."""
+        return self.kind != "pull"

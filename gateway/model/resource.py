@@ -18,7 +18,9 @@ class ResourceVersion(Struct, frozen=True, gc=False, array_like=True):
     ``change`` is the position in the one sequence of all changes: ascending per patient in commit order (0: not yet
     stored). ``clocks`` says per top-level element how recent the statement behind it is; ``""`` is the clock of every
     element not named. ``own`` is what the message itself said, where the merged ``body`` differs from it.
-    ``patient`` is the canonical Patient id, ``""`` for shared resources. Times are UTC.
+    ``patient`` is the canonical Patient id, ``""`` for shared resources. Times are UTC. ``gone``: this version says
+    that the resource was deleted (FHIR API); its body is what the version before said. ``study``: into which study a
+    client wrote what belongs to no patient.
 
     Stored pages list the fields in this order: a new one goes to the end and has a default.
     """
@@ -37,6 +39,8 @@ class ResourceVersion(Struct, frozen=True, gc=False, array_like=True):
     status: str = ""
     held: str = ""
     change: int = 0
+    gone: bool = False
+    study: str = ""
 
     @property
     def reference(self) -> str:

@@ -7,8 +7,11 @@ same contract test (``tests/contracts``).
 
 from gateway.ports.accounts import Accounts, Period, Received, Twin
 from gateway.ports.alerts import Alerts, Channel, FeedNews
+from gateway.ports.answers import Answer, Answers, Shown
 from gateway.ports.broker import Broker, Event, WakeUp
+from gateway.ports.clients import Clients, Holder, KeySetSource
 from gateway.ports.edges import Clock, GroupAdapter, Packager, RecipientAdapter, Translator
+from gateway.ports.exports import Export, Exports, Part, PartLine
 from gateway.ports.rows import (
     AuditEvent,
     Backup,
@@ -28,6 +31,7 @@ from gateway.ports.rows import (
 )
 from gateway.ports.sealing import Draft, Horizon, Leases, Misfit, Seal, Seals
 from gateway.ports.store import Store, Transaction
+from gateway.ports.subscriptions import Hook, Listener, Subscriptions, Telling
 from gateway.ports.tables import (
     Audit,
     Breakers,
@@ -45,6 +49,8 @@ from gateway.ports.tables import (
 __all__ = [
     "Accounts",
     "Alerts",
+    "Answer",
+    "Answers",
     "Audit",
     "AuditEvent",
     "Backup",
@@ -53,25 +59,34 @@ __all__ = [
     "Broker",
     "ChangeRange",
     "Channel",
+    "Clients",
     "Clock",
     "CodeMaps",
     "Deliveries",
     "Draft",
     "Event",
+    "Export",
+    "Exports",
     "FeedNews",
     "GapLine",
     "GroupAdapter",
     "Hold",
+    "Holder",
     "Holding",
+    "Hook",
     "Horizon",
+    "KeySetSource",
     "LaneClaim",
     "Lanes",
     "Leases",
+    "Listener",
     "MessageFilter",
     "Messages",
     "Misfit",
     "Outbox",
     "Packager",
+    "Part",
+    "PartLine",
     "Period",
     "Process",
     "Processes",
@@ -84,7 +99,10 @@ __all__ = [
     "Seal",
     "Sealing",
     "Seals",
+    "Shown",
     "Store",
+    "Subscriptions",
+    "Telling",
     "Transaction",
     "Translator",
     "Twin",

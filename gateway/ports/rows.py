@@ -60,7 +60,7 @@ class GapLine:
 class Hold:
     """Something a person must decide. No personal data in ``reason``.
 
-    ``kind``: ``conflict``, ``implausible``, ``identity``, ``consent`` or ``merge``.
+    ``kind``: ``conflict``, ``implausible``, ``identity``, ``consent``, ``merge``, ``regression`` or ``office``.
     """
 
     kind: str

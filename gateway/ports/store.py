@@ -12,8 +12,12 @@ from gateway.model.keys import Keys
 from gateway.model.message import Incoming, Stored
 from gateway.ports.accounts import Accounts
 from gateway.ports.alerts import Alerts
+from gateway.ports.answers import Answers
+from gateway.ports.clients import Clients
+from gateway.ports.exports import Exports
 from gateway.ports.rows import Backup, QueueLine
 from gateway.ports.sealing import Leases, Seals
+from gateway.ports.subscriptions import Subscriptions
 from gateway.ports.tables import (
     Audit,
     Breakers,
@@ -41,12 +45,16 @@ class Transaction(Protocol):
     audit: Audit
     alerts: Alerts
     accounts: Accounts
+    answers: Answers
     seals: Seals
     leases: Leases
     outbox: Outbox
     breakers: Breakers
     processes: Processes
     sealing: Sealing
+    clients: Clients
+    subscriptions: Subscriptions
+    exports: Exports
 
     def feed_queues(self) -> list[QueueLine]:
         """Return what waits per feed."""

@@ -125,6 +125,15 @@ class Resources(Protocol):
         Only for the types of the partial index: ResearchStudy, ResearchSubject, Consent, Patient.
         """
 
+    def enrolled_since(self, change: int) -> dict[str, int]:
+        """Return the patients with a Patient, ResearchSubject or Consent above a change number, and the highest.
+
+        Numbers are drawn before they are committed: on a server, one below a number seen may still appear.
+        """
+
+    def enrolled_mark(self) -> tuple[int, int]:
+        """Return what becomes another when ``enrolled_since`` would find more."""
+
     def patient_of_key(self, keys: Iterable[PatientKey]) -> dict[PatientKey, str]:
         """Return the Patient id each identifier is registered for, where it is (through its keyed hash)."""
 

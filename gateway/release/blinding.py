@@ -9,7 +9,16 @@ from gateway.model.names import LOINC, OBSERVATION_CODES, PROTOCOL_VISIT, SITE_S
 from gateway.release.elements import empty, paths
 from gateway.release.identity import PLAIN
 
-ARM_ELEMENTS: Final = {"ResearchSubject": ("assignedArm", "actualArm"), "ResearchStudy": ("arm",)}
+ARM_ELEMENTS: Final = {
+    "ResearchSubject": ("assignedArm", "actualArm"),
+    "ResearchStudy": ("arm",),
+    "Group": ("member", "characteristic", "quantity"),
+}
+
+ARM_TYPES: Final = frozenset(
+    {"Procedure", "MedicationAdministration", "Immunization", "DocumentReference", "ServiceRequest", "Task"}
+)
+"""Types that say what is done to a patient: nobody can tell from their codes whether that reveals an arm."""
 
 ARM_CODES: Final = (
     "GT-VCN", "GT-CHIM", "GT-ISA", "GT-RCL", "GT-RCR", "GT-TE-", "GT-CD34-", "GT-DP-", "GT-HB-VEC", "GT-BU-",

@@ -32,6 +32,7 @@ class Withheld:
 
 
 RULES: dict[str, str] = {
+    "deleted": "the resource was deleted by a client that may (FHIR API)",
     "type": "the recipient's file does not list the resource type",
     "study": "the recipient's file does not list the study, or the resource is of another study",
     "not-a-subject": "the patient is not a subject of the study",

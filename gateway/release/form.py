@@ -49,7 +49,19 @@ _REFERENCE: Final = rb'\{"reference":"([A-Z][A-Za-z]*)/([0-9a-f]{8}(?:-[0-9a-f]{
 _REFERENCES: Final = re.compile(rb"(?:%b|\[%b(?:,%b)*\])" % ((_REFERENCE,) * 3))
 _EACH_REFERENCE: Final = re.compile(_REFERENCE)
 _TIME: Final = re.compile(rb'"[0-9][-0-9T:.+Z]{3,40}"')
+_TIMES: Final = frozenset({"effectiveDateTime", "issued"})
+"""Elements that are a time alone and differ from resource to resource."""
+
+_EXACT: Final = re.compile(
+    rb'"[12][0-9]{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]'
+    rb'(?:\.[0-9]{1,9})?(?:Z|[+-](?:0[0-9]|1[0-3]):[0-5][0-9])"'
+)
+"""Times that every dateTime and every instant may be; whoever is not sure looks closer."""
+
 _NOTHING: Final = (b"null", b"[]", b"{}", b'""')
+OF_THE_STUDY: Final = ("ResearchStudy", "PlanDefinition")
+"""Types that say nothing of any person: their words may leave in a pseudonymous view."""
+
 _OWN_NUMBER: Final = ("Patient", "ResearchSubject")
 
 
@@ -131,7 +143,9 @@ class Forms:
 
     def _made(self, kind: str, subject: Subject | None, name: str, text: bytes, links: Links) -> Form:
         whole = self._rights.types[kind].tree.get(name) == {}
-        if whole and name == "effectiveDateTime" and _TIME.fullmatch(text):
+        if whole and name in _TIMES and _TIME.fullmatch(text):
+            if not self._rights.recipient.blinded and _EXACT.fullmatch(text):
+                return Form(b',"%b":%b' % (name.encode(), text))
             return self._checked(kind, name, codec.decode(text), ())
         if whole and name == "identifier" and kind in _OWN_NUMBER and self._rights.pseudonymous and subject is not None:
             return Form() if text in _NOTHING else self._numbered(kind, subject)
@@ -186,7 +200,8 @@ class Forms:
 
     def _checked(self, kind: str, name: str, value: Any, asked: Asked) -> Form:
         rights = self._rights
-        arm = rights.recipient.blinded and kind not in SHARED and names_an_arm({name: value}, rights.study.arms)
+        personal = kind not in SHARED or kind == "Group"
+        arm = rights.recipient.blinded and personal and names_an_arm({name: value}, rights.study.arms)
         broken, alone = "", True
         try:
             alone = check_element(kind, name, value)
@@ -218,7 +233,7 @@ def formed(listed: dict[str, Any], rights: Rights, subject: Subject | None, led:
     kind = listed["resourceType"]
     kept = without_arms(listed) if rights.recipient.blinded else listed
     number = kept.pop("identifier", None) if kind in _OWN_NUMBER and rights.pseudonymous else None
-    if rights.pseudonymous and kind != "ResearchStudy":
+    if rights.pseudonymous and kind not in OF_THE_STUDY:
         kept = Pseudonymiser(rights.types[kind].named, led).clean(kept)
     else:
         kept = rewrite(kept, led)

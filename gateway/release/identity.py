@@ -18,7 +18,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from gateway.model.names import SUBJECT_NUMBER, UCUM
+from gateway.model.names import CLIENT_ID, GATEWAY, SUBJECT_NUMBER, UCUM
 from gateway.model.study import Subject
 from gateway.release.elements import empty
 
@@ -44,6 +44,9 @@ NAMED_ONLY: Final = frozenset(
     }
 )  # fmt: skip
 """Elements that leave, with their subtree, only where the recipient's file names their very path."""
+
+_NOT_NAMED: Final = frozenset({"member.entity"})
+"""Paths that leave without being named, as they are references alone: the members of a Group."""
 
 PLAIN: Final = frozenset(
     {"resourceType", "id", "reference", "type", "system", "code", "version", "comparator", "status", "intent", "use",
@@ -155,7 +158,7 @@ class Pseudonymiser:
 
     def _member(self, name: str, value: Any, path: str, *, opened: bool) -> Any:
         opened = opened or (name in NAMED_ONLY and path in self.named)
-        if not opened and (name in NAMED_ONLY or name.startswith("_")):
+        if not opened and ((name in NAMED_ONLY and path not in _NOT_NAMED) or name.startswith("_")):
             return None
         if name == "coding" and isinstance(value, list):
             codings = [self._coding(coding, path, opened=opened) for coding in value]
@@ -175,6 +178,8 @@ class Pseudonymiser:
         return value
 
     def _reference(self, element: dict[str, Any]) -> dict[str, Any]:
+        if own := _of_the_gateway(element):
+            return own
         target = self.rewrite(element.get("reference", ""))
         if target is None:
             return {}
@@ -203,6 +208,18 @@ class Pseudonymiser:
         if quantity.get("system") != UCUM or "code" not in quantity:
             return {}
         return kept | {"unit": quantity["code"]}
+
+
+def _of_the_gateway(reference: dict[str, Any]) -> dict[str, Any]:
+    """Return a Reference to the gateway itself, or to a client by the id it has here; ``{}`` for any other."""
+    if reference == {"display": GATEWAY}:
+        return {"display": GATEWAY}
+    identifier = reference.get("identifier")
+    if reference.keys() != {"identifier"} or not isinstance(identifier, dict):
+        return {}
+    if identifier.get("system") != CLIENT_ID or not isinstance(identifier.get("value"), str):
+        return {}
+    return {"identifier": {"system": CLIENT_ID, "value": identifier["value"]}}
 
 
 def _plain(name: str, value: str) -> bool:

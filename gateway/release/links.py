@@ -71,7 +71,7 @@ class Links:
         self.stood: set[Asked] = set()
         self._targets: dict[str, str | None] = {}
         self._ids = ids
-        self._own = f"Patient/{patient}" if pseudonymous else ""
+        self._own = f"Patient/{patient}" if pseudonymous and patient else ""
         self._reachable = reachable
 
     def target(self, reference: str) -> str | None:

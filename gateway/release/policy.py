@@ -3,52 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
+from uuid import UUID
 
 from gateway.fhir import codec
 from gateway.model.delivery import View
 from gateway.model.names import OBSERVATION_CODES
 from gateway.model.recipient import Recipient, ReleaseRule
 from gateway.model.study import Study
-from gateway.release.blinding import ARM_ELEMENTS, reveals
+from gateway.release.blinding import ARM_ELEMENTS, ARM_TYPES, reveals
 from gateway.release.elements import Tree, tree_of
 from gateway.release.identity import never, pseudonym, pseudonyms, resolve
+from gateway.release.kinds import ANY_OF, CODED, ELEMENTS, NEEDS_TYPE, REQUIRED, SHARED, UNDATED
 
-SHARED: Final = ("Organization", "Practitioner", "ResearchStudy")
-"""Types that belong to no patient."""
-
-UNDATED: Final = ("Patient", "ResearchSubject", "Consent", "Provenance", *SHARED)
-"""Types without a clinical date: membership alone governs them."""
-
-REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
-    "Patient": (),
-    "ResearchSubject": ("status", "study", "individual"),
-    "ResearchStudy": ("status",),
-    "Consent": ("status", "scope", "category"),
-    "Encounter": ("status", "class"),
-    "Specimen": (),
-    "Observation": ("status", "code"),
-    "DiagnosticReport": ("status", "code"),
-    "Provenance": ("target", "recorded", "agent"),
-    "Organization": (),
-    "Practitioner": (),
-}
-"""Elements without which a resource is not valid R4 (FHIR R4 4.0.1, the resource pages), by releasable type."""
-
-ANY_OF: Final[Mapping[str, tuple[str, ...]]] = {
-    "Organization": ("identifier", "name"),
-    "Consent": ("policy", "policyRule"),
-}
-"""Elements of which one is needed: invariants org-1 and ppc-1."""
-
-NEEDS_TYPE: Final[Mapping[str, tuple[str, ...]]] = {
-    "ResearchSubject": ("ResearchStudy", "Patient"),
-    "Provenance": ("Organization",),
-}
-"""Types a required reference points to: a view that may not see them cannot receive the resource."""
+__all__ = ["ANY_OF", "ELEMENTS", "NEEDS_TYPE", "REQUIRED", "SHARED", "UNDATED", "Policy", "Rights", "TypeRights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +62,9 @@ class Rights:
         return {internal: internal for internal in internals}
 
     def internal_id(self, public: str) -> str:
-        """Return the internal id behind one the view knows. Raises ``ValueError`` when it is no UUID."""
+        """Return the internal id behind one the view knows. Raises ``ValueError`` when it is not written as a UUID."""
+        if str(UUID(public)) != public:
+            raise ValueError("an id has one spelling")
         return resolve(public, self.study.id, self._key) if self.pseudonymous else public
 
     @cached_property
@@ -135,11 +108,16 @@ class Policy:
         return tuple(self._rights)
 
     @cached_property
+    def delivered(self) -> tuple[View, ...]:
+        """The views to which something is delivered; the others ask for themselves."""
+        return tuple(view for view, rights in self._rights.items() if rights.recipient.receives)
+
+    @cached_property
     def _by_study(self) -> dict[str, tuple[Rights, ...]]:
-        return {id: tuple(r for view, r in self._rights.items() if view.study == id) for id in self.studies}
+        return {id: tuple(self._rights[view] for view in self.delivered if view.study == id) for id in self.studies}
 
     def of_study(self, study: str) -> tuple[Rights, ...]:
-        """Return the views of a study."""
+        """Return the views of a study to which something is delivered."""
         return self._by_study.get(study, ())
 
     def study_of(self, resource: str) -> Study | None:
@@ -190,17 +168,14 @@ def _type_errors(recipient: Recipient, kind: str, rule: ReleaseRule) -> Iterator
         yield "is no resource type that can be released"
         return
     tops = {path.split(".")[0] for path in rule.elements}
-    for needed in REQUIRED[kind]:
-        if needed not in tops:
-            yield f"{needed} is required by FHIR and not listed"
-    choice = ANY_OF.get(kind, ())
-    if choice and not tops & set(choice):
-        yield f"one of {' and '.join(choice)} is required by FHIR"
+    yield from (f"{needed} is required by FHIR and not listed" for needed in REQUIRED[kind] if needed not in tops)
+    lacking = (choice for choice in ANY_OF.get(kind, ()) if not tops & set(choice))
+    yield from (f"one of {' and '.join(choice)} is required by FHIR" for choice in lacking)
     for other in NEEDS_TYPE.get(kind, ()):
         if other not in recipient.release:
             yield f"refers to {other}, which is not listed"
     yield from _element_errors(recipient, kind, rule)
-    if rule.codes and kind not in ("Observation", "DiagnosticReport"):
+    if rule.codes and kind not in CODED:
         yield "codes: only Observation and DiagnosticReport have them"
     yield from (f"codes: {code!r} is not system|code" for code in rule.codes if "|" not in code)
 
@@ -218,66 +193,14 @@ def blinded_violations(recipient: Recipient) -> list[str]:
     """Return what in a blinded recipient's file could reveal an arm, one line each. They never leave in any case."""
     found = []
     for kind, rule in recipient.release.items():
+        if kind in ARM_TYPES:
+            found.append(f"release.{kind}: nobody can tell whether one reveals an arm to a blinded recipient")
         arms = [path for path in rule.elements if path.split(".")[0] in ARM_ELEMENTS.get(kind, ())]
         found += [f"release.{kind}: {path} reveals an arm to a blinded recipient" for path in arms]
-        if kind in ("Observation", "DiagnosticReport") and not rule.codes:
+        if kind in CODED and not rule.codes:
             found.append(f"release.{kind}: codes must be named for a blinded recipient: some reveal an arm")
         for code in rule.codes:
             system, _, value = code.rpartition("|")
             if reveals(system or OBSERVATION_CODES, value):
                 found.append(f"release.{kind}: {code} reveals an arm to a blinded recipient")
     return found
-
-
-_DOMAIN = frozenset({"text", "contained", "extension", "modifierExtension", "meta", "implicitRules", "language"})
-
-
-def _elements(text: str) -> frozenset[str]:
-    return _DOMAIN | frozenset(text.split())
-
-
-ELEMENTS: Final[Mapping[str, frozenset[str]]] = {
-    "Patient": _elements(
-        "identifier active name telecom gender birthDate deceasedBoolean deceasedDateTime address maritalStatus "
-        "multipleBirthBoolean multipleBirthInteger photo contact communication generalPractitioner "
-        "managingOrganization link"
-    ),
-    "ResearchSubject": _elements("identifier status period study individual assignedArm actualArm consent"),
-    "ResearchStudy": _elements(
-        "identifier title protocol partOf status primaryPurposeType phase category focus condition contact "
-        "relatedArtifact keyword location description enrollment period sponsor principalInvestigator site "
-        "reasonStopped note arm objective"
-    ),
-    "Consent": _elements(
-        "identifier status scope category patient dateTime performer organization sourceAttachment sourceReference "
-        "policy policyRule verification provision"
-    ),
-    "Encounter": _elements(
-        "identifier status statusHistory class classHistory type serviceType priority subject episodeOfCare basedOn "
-        "participant appointment period length reasonCode reasonReference diagnosis account hospitalization location "
-        "serviceProvider partOf"
-    ),
-    "Specimen": _elements(
-        "identifier accessionIdentifier status type subject receivedTime parent request collection processing "
-        "container condition note"
-    ),
-    "Observation": _elements(
-        "identifier basedOn partOf status category code subject focus encounter effectiveDateTime effectivePeriod "
-        "effectiveTiming effectiveInstant issued performer valueQuantity valueCodeableConcept valueString "
-        "valueBoolean valueInteger valueRange valueRatio valueSampledData valueTime valueDateTime valuePeriod "
-        "dataAbsentReason interpretation note bodySite method specimen device referenceRange hasMember derivedFrom "
-        "component"
-    ),
-    "DiagnosticReport": _elements(
-        "identifier basedOn status category code subject encounter effectiveDateTime effectivePeriod issued "
-        "performer resultsInterpreter specimen result imagingStudy media conclusion conclusionCode presentedForm"
-    ),
-    "Provenance": _elements(
-        "target occurredPeriod occurredDateTime recorded policy location reason activity agent entity signature"
-    ),
-    "Organization": _elements("identifier active type name alias telecom address partOf contact endpoint"),
-    "Practitioner": _elements(
-        "identifier active name telecom address gender birthDate photo qualification communication"
-    ),
-}
-"""The top-level elements of the releasable types (FHIR R4 4.0.1)."""

@@ -20,15 +20,14 @@ from gateway.fhir.checks import check
 from gateway.fhir.piecewise import check_element, check_together
 from gateway.model.resource import ResourceVersion
 from gateway.model.study import Subject
-from gateway.release.blinding import code_reveals, codings
+from gateway.release.blinding import ARM_TYPES, code_reveals, codings
 from gateway.release.consent import Entitlement, entitlement
 from gateway.release.decision import Let, Withheld
 from gateway.release.form import Form, Forms, value_name
+from gateway.release.kinds import CODED, REQUIRED, SHARED, UNDATED
 from gateway.release.links import Ids, Links, Reachable
 from gateway.release.outline import outline
-from gateway.release.policy import REQUIRED, SHARED, UNDATED, Rights, TypeRights
-
-CODED: Final = ("Observation", "DiagnosticReport")
+from gateway.release.policy import Rights, TypeRights
 
 _OF_PERSONS: Final = ("ResearchSubject", "Consent", "Patient")
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
@@ -84,6 +83,8 @@ class Releasing:
         types = self.rights.types.get(kind)
         if types is None:
             return Withheld("type", kind)
+        if version.gone:
+            return Withheld("deleted")
         if kind in SHARED:
             return _study_of_view(version, self.rights)
         if subject is None or subject.study != self.rights.study.id or subject.patient != version.patient:
@@ -192,6 +193,8 @@ def _member_of(elements: dict[str, Raw], name: str) -> Any:
 
 
 def _reveals(kind: str, elements: dict[str, Raw]) -> bool:
+    if kind in ARM_TYPES:
+        return True
     return kind in CODED and code_reveals({"resourceType": kind, "code": _member_of(elements, "code")})
 
 

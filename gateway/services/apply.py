@@ -24,9 +24,9 @@ from gateway.model.message import Message
 from gateway.model.resource import Clock, ResourceVersion
 from gateway.model.translation import Failure, PatientLink, Statement, Translation
 from gateway.ports import Hold, Transaction
-from gateway.services import shared
+from gateway.services import office, shared
 from gateway.services.identify import Identifiers
-from gateway.services.merge import Merged, clock_of, first_clocks, merge
+from gateway.services.merge import Merged, clock_of, first_clocks
 from gateway.services.places import TYPES, placed, speaks_of_places
 
 
@@ -163,7 +163,13 @@ class Batch:
         if head is None:
             said.versions[statement.id] = self._first(said, statement, clock, patient)
             return
-        merged = merge(head, statement, clock)
+        if head.gone:
+            said.holds.append(self._hold("office", office.DELETED, said.message, statement))
+            return
+        heard = statement
+        statement, merged = office.heard(head, heard, clock)
+        if office.contradicts(head, heard, statement.status, clock):
+            said.holds.append(self._hold("office", office.OTHERWISE, said.message, statement))
         self._look(said, head, statement, merged)
         if statement.held and merged.changed:
             said.holds.append(self._hold("implausible", statement.held, said.message, statement))

@@ -68,16 +68,19 @@ class Deliver:
             stands = self.finish(self.send(begun))
         return stands[0] if stands else None
 
-    def begin(self, recipient: str, ids: Sequence[int]) -> tuple[list[Begun], list[Delivery]]:
+    def begin(
+        self, recipient: str, ids: Sequence[int], before: Sequence[Ended] = ()
+    ) -> tuple[list[Begun], list[Delivery]]:
         """Claim those of a recipient's deliveries that are due, pack them and note what is about to be sent.
 
-        Returns what is to be sent, and the cursors that are settled already because nothing of them may leave. While
-        the circuit is half open, one is claimed and tries for all. Raises ``StoreUnavailable``.
+        Attempts that have ended ``before`` are settled with that, as by ``finish``. Returns what is to be sent, and
+        the cursors that are settled: those, and of which nothing may leave. While the circuit is half open, one is
+        claimed and tries for all. Raises ``StoreUnavailable``.
         """
         now = self.clock()
         claimed, probe = self._claim(recipient, ids, now)
         begun: list[Begun] = []
-        ended: list[Ended] = []
+        ended = list(before)
         for delivery, packed in zip(claimed, self._pack(claimed, now), strict=True):
             if isinstance(packed, Exception):
                 words = str(packed) if isinstance(packed, GatewayError) else words_of(packed)
@@ -89,7 +92,7 @@ class Deliver:
                 ended.append(Ended(one, None))
             else:
                 begun.append(one)
-        return self._write(begun, ended) if claimed else ([], [])
+        return self._write(begun, ended) if begun or ended else ([], [])
 
     def send(self, begun: Sequence[Begun]) -> list[Ended]:
         """Make the attempts of one recipient and return how they ended."""

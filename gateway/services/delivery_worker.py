@@ -84,10 +84,13 @@ class DeliveryWorker:
         stopped_at: float | None = None
         with self._hearing(name) as heard, _senders(self._threads, name) as senders:
             while not (stop() or heard()) or self._under_way or self._ended:
-                self._settle(self._take_ended())
-                if not stop():
-                    self._begin(self._take_waiting(), senders)
+                ended = self._take_ended()
+                asked = () if stop() else self._take_waiting()
+                if asked:
+                    self._begin(asked, senders, ended)
                 else:
+                    self._settle(ended)
+                if stop():
                     stopped_at = stopped_at or time.monotonic()
                     if time.monotonic() - stopped_at >= self._grace:
                         self._leave_under_way()
@@ -159,16 +162,17 @@ class DeliveryWorker:
             ended, self._ended = self._ended, []
             return ended
 
-    def _begin(self, asked: Sequence[tuple[int, _Ticket]], senders: ThreadPoolExecutor) -> None:
-        if not asked:
-            return
+    def _begin(self, asked: Sequence[tuple[int, _Ticket]], senders: ThreadPoolExecutor, ended: Sequence[Ended]) -> None:
+        """Begin attempts, and settle with that what has ended: one turn to write for both."""
         try:
-            begun, stands = self._deliver.begin(self._recipient, [id for id, _ in asked])
+            begun, stands = self._deliver.begin(self._recipient, [id for id, _ in asked], ended)
         except Exception as error:  # noqa: BLE001 (the wake-ups come again; the store's own trouble is told there)
             log.warning("deliveries could not be begun", recipient=self._recipient, reason=_words(error))
             for _, ticket in asked:
                 ticket.settle(failed=True)
+            self._settle(ended)
             return
+        self._close_tickets(ended)
         sent = {one.delivery.id for one in begun}
         for id, ticket in asked:
             if id in sent:
@@ -209,6 +213,9 @@ class DeliveryWorker:
         except Exception as error:  # noqa: BLE001 (a lease that runs out settles them as unknown)
             failed = True
             log.warning("attempts could not be settled", recipient=self._recipient, reason=_words(error))
+        self._close_tickets(ended, failed=failed)
+
+    def _close_tickets(self, ended: Sequence[Ended], *, failed: bool = False) -> None:
         for each in ended:
             for ticket in self._tickets.pop(each.id, ()):
                 ticket.settle(failed=failed)

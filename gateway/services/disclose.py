@@ -1,7 +1,8 @@
 """Disclosures: every recipient that received, or may have received, anything of a person.
 
 Every attempt ever made is looked at: those of the person's own deliveries, under whatever Patient merged into it, and
-those that carried a result of the person's under another Patient before a correction.
+those that carried a result of the person's under another Patient before a correction; and every answer of the FHIR
+API that showed something of the person's, to whichever client (``client/NAME``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from gateway.model.translation import PatientKey
 from gateway.ports import Store, Transaction
 from gateway.release.policy import SHARED
 
+_AT_ONCE: Final = 200
 _REACHED: Final = ("accepted", "unknown")
 
 
@@ -55,7 +57,7 @@ def disclosures(store: Store, patient: str) -> list[Disclosure] | None:
         deliveries = {delivery.id for delivery in tx.accounts.deliveries_of(known)}
         if not resources and not deliveries:
             return None
-        return _collected(tx, resources, deliveries)
+        return _collected(tx, known, resources, deliveries)
 
 
 def patient_known_by(store: Store, system: str, value: str) -> str | None:
@@ -65,8 +67,8 @@ def patient_known_by(store: Store, system: str, value: str) -> str | None:
         return tx.resources.patient_of_key([key]).get(key)
 
 
-def _collected(tx: Transaction, resources: set[str], deliveries: set[int]) -> list[Disclosure]:
-    views: dict[View, _Told] = {}
+def _collected(tx: Transaction, persons: list[str], resources: set[str], deliveries: set[int]) -> list[Disclosure]:
+    views: dict[View, _Told] = _pulled(tx, persons)
     for view, attempt in tx.accounts.attempts():
         if attempt.outcome not in _REACHED:
             continue
@@ -74,6 +76,21 @@ def _collected(tx: Transaction, resources: set[str], deliveries: set[int]) -> li
         if carried:
             views.setdefault(view, _Told(attempt.settled_at)).take(attempt, carried)
     return [views[view].disclosed(view) for view in sorted(views, key=lambda view: (view.recipient, view.study))]
+
+
+def _pulled(tx: Transaction, persons: list[str]) -> dict[View, _Told]:
+    """Return what clients of the FHIR API were shown; in their names the studies cannot be told apart."""
+    clients: dict[View, _Told] = {}
+    before: int | None = None
+    while answers := tx.answers.find(patients=persons, before=before, limit=_AT_ONCE):
+        before = answers[-1].id
+        shown = tx.resources.numbered((one.resource, one.version) for answer in answers for one in answer.shown)
+        for answer in answers:
+            seen = [(one, shown.get((one.resource, one.version))) for one in answer.shown]
+            own = [(one.resource, one.type) for one, version in seen if version and version.patient in persons]
+            client = View(f"client/{answer.client}", "")
+            clients.setdefault(client, _Told(answer.at)).show(answer.at, own)
+    return clients
 
 
 def _of_person(attempt: Attempt, resources: set[str], *, own: bool) -> Iterator[tuple[str, str, bool]]:
@@ -106,6 +123,12 @@ class _Told:
             else:
                 self._took[resource] = type
                 self._dropped.pop(resource, None)
+
+    def show(self, at: datetime, shown: list[tuple[str, str]]) -> None:
+        """Note an answer of the FHIR API."""
+        self._first, self._last = min(self._first, at), max(self._last, at)
+        self._attempts += 1
+        self._took.update(shown)
 
     def disclosed(self, view: View) -> Disclosure:
         perhaps = {resource: type for resource, type in self._perhaps.items() if resource not in self._took}

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
+from gateway.fhir import codec
 from gateway.model.delivery import ChangeKind, Delivery, Package, Packed, Released
 from gateway.model.resource import ResourceVersion
 from gateway.release.decision import Let, Withheld
 from gateway.release.links import Links
 from gateway.release.policy import SHARED, Rights
+from gateway.release.retraction import retraction
 from gateway.services.reading import Owed, Reading
 
 ORDER: Final = (
-    "Organization", "Practitioner", "ResearchStudy", "Patient", "ResearchSubject", "Consent", "Encounter", "Specimen",
-    "Observation", "DiagnosticReport", "Provenance",
+    "Organization", "Practitioner", "PlanDefinition", "Group", "ResearchStudy", "Patient", "ResearchSubject", "Consent",
+    "Encounter", "Condition", "ServiceRequest", "Task", "Specimen", "Procedure", "MedicationAdministration",
+    "Immunization", "Observation", "DiagnosticReport", "DocumentReference", "Provenance",
 )  # fmt: skip
 """What others refer to comes first."""
 
@@ -108,9 +111,23 @@ class StudyPacking(Packing):
         """Pack what is owed."""
         held = self.reading.shared_held(self.delivery.view)
         for version in self.owed.changes:
-            if version.id == self.rights.study.resource or version.id in held:
+            if version.gone and version.id in held:
+                self._retract(version)
+            elif self._of_study(version) or version.id in held:
                 self.reachable(version.reference)
         return self.finish()
+
+    def _of_study(self, version: ResourceVersion) -> bool:
+        return version.id == self.rights.study.resource or version.study == self.rights.study.id
+
+    def _retract(self, version: ResourceVersion) -> None:
+        public, body = retraction(version, self.rights)
+        stored = (version.id, version.version, version.change)
+        said = codec.encode(body)
+        entry = Released(
+            version.type, public, said, ChangeKind.RETRACTED, *stored, shared=True, message=version.message
+        )
+        self.entries.append(entry)
 
 
 def _in_order(entries: list[Released]) -> tuple[Released, ...]:

@@ -52,7 +52,7 @@ def _ids(statement: Statement, stored: Sequence[ResourceVersion], canonical: Map
     patient = canonical.get(statement.patient, statement.patient)
     theirs = [version for version in stored if (version.patient, version.type) == (patient, statement.type)]
     same = [version for version in theirs if _place(codec.decode(version.body)) == place]
-    standing = [version.id for version in same if version.status not in _OVER]
+    standing = [version.id for version in same if version.status not in _OVER and not version.gone]
     own = [statement.id] if statement.id in {version.id for version in same} else []
     found = own + [id for id in standing if id not in own]
     return found or [version.id for version in same[-1:]] or [statement.id]

@@ -20,6 +20,7 @@ from gateway.release.decision import Withheld
 from gateway.release.policy import SHARED, Policy, Rights
 from gateway.services.subjects import standing, studies_of
 from gateway.services.terms import FILE, digest_of, file_lines
+from gateway.services.triggers import note
 
 Due = dict[tuple[View, str], int]
 
@@ -51,10 +52,14 @@ class Planner:
         self._clock = clock
 
     def __call__(self, tx: Transaction, changed: Sequence[ResourceVersion], *, lost: Iterable[str] = ()) -> Plan:
-        """Plan these changes and note it. ``lost``: patients from whom resources were taken (an unlink)."""
+        """Plan these changes and note it, and what subscriptions may be told.
+
+        ``lost``: patients from whom resources were taken (an unlink).
+        """
         now = self._clock()
         made = plan(tx, changed, self._policy, now, lost=lost)
         apply(tx, made, now)
+        note(tx, changed, self._policy, now)
         return made
 
 
@@ -73,7 +78,7 @@ def plan(
     for version in changed:
         if version.patient:
             changes.setdefault(version.patient, []).append(version)
-    subjects = tx.resources.of_type("ResearchSubject", patients=changes) if changes and policy.views else []
+    subjects = tx.resources.of_type("ResearchSubject", patients=changes) if changes and policy.delivered else []
     entitled = {}
     for patient, studies in studies_of(subjects, policy).items():
         _owe(changes[patient], studies, policy, made)
@@ -157,7 +162,7 @@ def _widened(before: Subject | None, after: Subject, rights: Rights, now: dateti
 
 
 def _plan_again(tx: Transaction, patient: str, change: int, policy: Policy, made: Plan) -> None:
-    for view in policy.views:
+    for view in policy.delivered:
         if tx.deliveries.of_view(view, patient) is not None:
             made.owe(view, patient, change)
             made.backfill.add((view, patient))
@@ -167,13 +172,13 @@ def _plan_shared(tx: Transaction, changed: Sequence[ResourceVersion], policy: Po
     """A study concerns its own views; another shared resource the views that hold an earlier version of it."""
     for version in changed:
         study = policy.study_of(version.id)
-        for rights in policy.of_study(study.id) if study else ():
+        for rights in policy.of_study(study.id if study else version.study):
             if version.type in rights.types:
                 made.owe(rights.view, "", version.change)
     corrected = {version.id: version for version in changed if version.version > 1 and version.type in SHARED}
     if not corrected:
         return
-    for view in policy.views:
+    for view in policy.delivered:
         for id in tx.deliveries.shared_held(view).keys() & corrected.keys():
             made.owe(view, "", corrected[id].change)
 
@@ -197,7 +202,7 @@ def replan(tx: Transaction, policy: Policy, now: datetime) -> list[str]:
     newest = tx.resources.newest_changes({"", *(patient for some in patients.values() for patient in some)})
     for recipient in changed:
         due: Due = {}
-        for view in (view for view in policy.views if view.recipient == recipient):
+        for view in (view for view in policy.delivered if view.recipient == recipient):
             of_study = ("", *patients.get(view.study, ()))
             due |= {(view, patient): newest[patient] for patient in of_study if patient in newest}
         _owe_all(tx, due, now)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from datetime import datetime
-from multiprocessing import get_context, parent_process
 from typing import Final, Protocol
 
 import structlog
@@ -19,6 +15,7 @@ from gateway.model.site import CodeMapEntry
 from gateway.model.translation import Failure, Translation
 from gateway.ports import Translator
 from gateway.services.defect import words_of
+from gateway.services.processes import processes
 
 log = structlog.get_logger()
 
@@ -122,8 +119,7 @@ class ProcessTranslators:
             return self._pool.submit(_translate_chunk, [_work(message) for message in messages])
 
     def _start(self) -> ProcessPoolExecutor:
-        context = get_context("spawn")
-        return ProcessPoolExecutor(self._workers, context, initializer=_begin, initargs=(self._factory, self._codes))
+        return processes(self._workers, _begin, self._factory, self._codes)
 
     def _restart(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -192,18 +188,7 @@ def _work(message: Message) -> Work:
 
 
 def _begin(factory: TranslatorFactory, codes: Codes) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     _translator.append(factory(codes))
-
-
-def _end_with_parent() -> None:
-    """End this process when the gateway was killed: it holds its queue open itself and would wait for ever."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _is_alive() -> bool:

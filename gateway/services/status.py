@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from gateway.model.alert import Alert
+from gateway.model.subscription import Subscription, SubscriptionState
 from gateway.ports import Process, Store
 
 SILENT_SECONDS: Final = 30.0
@@ -14,7 +15,7 @@ SILENT_SECONDS: Final = 30.0
 
 
 def status_lines(store: Store, feeds: Iterable[str], recipients: Iterable[str], now: datetime) -> list[dict[str, Any]]:
-    """Return one line per feed and recipient: how much waits, the oldest, what is dead, the state of the circuit."""
+    """Return one line per feed, recipient and subscription: how much waits, the oldest, what is dead, the state."""
     with store.begin(write=False) as tx:
         by_feed = {line.name: line for line in tx.feed_queues()}
         by_recipient = {line.name: line for line in tx.recipient_queues()}
@@ -22,6 +23,7 @@ def status_lines(store: Store, feeds: Iterable[str], recipients: Iterable[str], 
         failed = tx.worklist.holds()
         running = tx.processes.list_all()
         alerts = tx.alerts.list_all()
+        subscriptions = tx.subscriptions.every()
     lines = [_alert(alert) for alert in alerts if alert.ended_at is None]
     lines += [_process(process, now) for process in running]
     for kind, names, queues in (("feed", feeds, by_feed), ("recipient", circuits, by_recipient)):
@@ -38,6 +40,7 @@ def status_lines(store: Store, feeds: Iterable[str], recipients: Iterable[str], 
                     "state": _circuit(circuit.open_until, circuit.reason, now) if circuit else "",
                 }
             )
+    lines += [_subscription(one) for one in subscriptions]
     lines.append(
         {"kind": "holds", "name": "for a person", "waiting": len(failed), "oldest": None, "dead": 0, "state": ""}
     )
@@ -61,6 +64,18 @@ def _process(process: Process, now: datetime) -> dict[str, Any]:
         "oldest": process.began_at,
         "dead": 0,
         "state": state,
+    }
+
+
+def _subscription(one: Subscription) -> dict[str, Any]:
+    """One line for a subscription; one in error waits for its client. ``oldest`` is since when its endpoint fails."""
+    return {
+        "kind": "subscription",
+        "name": f"{one.client} {one.id}",
+        "waiting": one.events - one.settled,
+        "oldest": one.failed_at,
+        "dead": int(one.state is SubscriptionState.ERROR),
+        "state": f"{one.state}: {one.detail}" if one.detail else str(one.state),
     }
 
 

@@ -42,7 +42,7 @@ def standing(versions: Sequence[ResourceVersion], patient: str, policy: Policy) 
     """
     of_type: dict[str, list[ResourceVersion]] = {kind: [] for kind in ENTITLING}
     for version in versions:
-        if version.type in of_type:
+        if version.type in of_type and not version.gone:
             of_type[version.type].append(version)
     consents = [(version, codec.decode(version.body)) for version in of_type["Consent"]]
     subjects: dict[str, Subject] = {}
@@ -86,7 +86,7 @@ def subject_of(
         resource=version.id,
         status=body.get("status", ""),
         number=number_of(body, study.id),
-        started_at=_start(period.get("start")),
+        started_at=start_of(period.get("start")),
         ended_at=_end(period.get("end")),
         consents=tuple(
             consent_of(each, content) for each, content in consents if each.id == own or _about(content, study.resource)
@@ -109,7 +109,7 @@ def consent_of(version: ResourceVersion, body: dict[str, Any]) -> Consent:
             permitted |= set(_purposes(nested))
     return Consent(
         active=body.get("status") == "active",
-        given_at=version.date or _start(body.get("dateTime")),
+        given_at=version.date or start_of(body.get("dateTime")),
         purposes=frozenset(permitted),
         ends_at=_end(provision.get("period", {}).get("end")),
         resource=version.id,
@@ -138,7 +138,8 @@ def number_of(body: dict[str, Any], study: str) -> str:
     return next((str(one.get("value", "")) for one in body.get("identifier", ()) if one.get("system") == system), "")
 
 
-def _start(text: Any) -> datetime | None:
+def start_of(text: Any) -> datetime | None:
+    """Return the first moment of a FHIR dateTime (UTC); None for what is none."""
     return _moments(text)[0] if isinstance(text, str) else None
 
 

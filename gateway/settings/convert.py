@@ -84,6 +84,7 @@ _SAME = (
     "secret_env",
     "batch",
     "search_by_identifier",
+    "client_secret",
 )
 _PATHS = ("secret_file", "ca_file", "client_certificate", "client_key")
 

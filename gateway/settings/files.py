@@ -5,16 +5,22 @@ Durations carry their unit in the name. An unknown key is an error: a misspelt s
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Literal
+from ipaddress import ip_network
+from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from gateway.hl7v2.charset import codec_of
+from gateway.model.endpoints import place_of
 
-Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="lower case letters, digits and hyphens")]
+_ID: Final = r"^[a-z0-9][a-z0-9-]{0,39}$"
+Id = Annotated[str, Field(pattern=_ID, description="lower case letters, digits and hyphens")]
+CLIENT_NAME: Final = re.compile(_ID)
+"""How the client ids of the FHIR API are written."""
 
 
 def _zone(name: str) -> str:
@@ -50,8 +56,69 @@ class HttpTable(FileModel):
     port: int = Field(8080, ge=0, le=65535, description="port; 0 takes a free one")
     certificate: str = Field("", description="PEM file; with key, the port speaks TLS 1.2 or newer")
     key: str = Field("", description="PEM file of the certificate's key")
+    client_ca: str = Field(
+        "", description="PEM file: authority of clients' certificates; who shows one can have its tokens bound to it"
+    )
     plain_reason: str = Field(
         "", description="why other machines may reach [http] and [probes] without TLS; GATEWAY_HTTP_PLAIN_REASON"
+    )
+
+
+def _network(text: str) -> str:
+    try:
+        ip_network(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no network, such as 10.20.0.0/16") from None
+    return text
+
+
+Network = Annotated[str, AfterValidator(_network)]
+
+
+def _endpoint(text: str) -> str:
+    if place_of(text) is None:
+        raise ValueError(f"{text!r} is no plain URL, such as https://ctms.example/notifications")
+    return text
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+
+
+class FhirTable(FileModel):
+    """``[fhir]``: the FHIR API and who may ask it."""
+
+    base_url: str = Field(
+        "",
+        pattern=r"^(https?://[^/\s?#]+(/[^\s?#]*[^/\s?#])?)?$",
+        description="address at which clients reach the gateway, before /fhir and /auth; empty: where [http] listens",
+    )
+    token_seconds: int = Field(300, ge=10, le=300, description="how long an access token lasts")
+    requests_per_minute: int = Field(
+        6000, ge=1, description="of each client and process, where `gateway clients add --per-minute` says nothing else"
+    )
+    key_sets_ca_file: str = Field(
+        "", description="PEM file: authority of the servers of clients' key sets, when not a public one"
+    )
+    private_networks: tuple[Network, ...] = Field(
+        (),
+        description="networks of private addresses that clients may name to us (key sets, endpoints of subscriptions);"
+        " others are never asked",
+    )
+    subscription_endpoints: tuple[Endpoint, ...] = Field(
+        (),
+        description="where notifications of subscriptions may go: these URLs and what is below them; none by default",
+    )
+    subscription_ca_file: str = Field(
+        "", description="PEM file: authority of the servers of those endpoints, when not a public one"
+    )
+    subscription_event_days: float = Field(
+        30.0, gt=0, description="how long a client can ask again for events that have arrived ($events)"
+    )
+    export_hours: int = Field(24, ge=1, le=720, description="how long a bulk export and its files are kept")
+    exports_at_once: int = Field(3, ge=1, le=100, description="bulk exports of one client that may go on at once")
+    exports_kept: int = Field(30, ge=1, le=1000, description="bulk exports of one client that are kept")
+    small_cells: int = Field(
+        5, ge=1, le=100, description="numbers of subjects below this are not told ($enrollment-summary); 1 tells all"
     )
 
 
@@ -169,6 +236,7 @@ class GatewayFile(FileModel):
     key_file: str = Field("", description="file made by `gateway keys create`; GATEWAY_KEY_FILE")
     demo: bool = Field(False, description="allows to run without a key file, with keys made on the spot")
     http: HttpTable = HttpTable()
+    fhir: FhirTable = FhirTable()
     probes: ProbesTable = ProbesTable()
     translate: TranslateTable = TranslateTable()
     relay: RelayTable = RelayTable()
@@ -280,7 +348,7 @@ class RecipientFile(FileModel):
     """``recipients/<id>.toml``: a trial system and all it is entitled to."""
 
     id: Id
-    kind: Literal["fhir_server", "webhook", "amqp"]
+    kind: Literal["fhir_server", "webhook", "amqp", "pull"] = Field(description="pull: asks the FHIR API for itself")
     address: str = Field("", description="base URL of the FHIR server, or URL of the webhook")
     studies: tuple[Id, ...] = Field(min_length=1)
     identity: Literal["identified", "pseudonymous"] = "pseudonymous"
@@ -305,6 +373,7 @@ class RecipientFile(FileModel):
         gt=0,
         description="how long an attempt may take in all, however busy the network; [deliver] lease_seconds is longer",
     )
+    client_secret: bool = Field(False, description="clients of its views may have a secret instead of a key pair")
     keep_days: float = Field(7.0, gt=0, description="amqp: how long an event waits for its receipt")
     batch: int = Field(500, ge=1, description="entries in one Bundle at most")
     search_by_identifier: bool = Field(False, description="fhir_server: conditional updates by identifier")

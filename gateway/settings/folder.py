@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
@@ -54,6 +54,11 @@ class Settings:
     def embedded(self) -> bool:
         """Whether the database is a file of this machine."""
         return self.database_url.get_secret_value().startswith("sqlite")
+
+    @property
+    def receivers(self) -> Mapping[str, Recipient]:
+        """The recipients to which something is delivered; the others ask for themselves."""
+        return {id: recipient for id, recipient in self.recipients.items() if recipient.receives}
 
     def require_valid(self) -> None:
         """Raise the first ``ConfigurationError``, if there is one."""
@@ -115,11 +120,20 @@ def _overridden(gateway: GatewayFile, environment: Mapping[str, str]) -> Gateway
     return GatewayFile.model_validate(values)
 
 
+_FILES: Final = {
+    "http": ("certificate", "key", "client_ca"),
+    "broker": ("ca_file",),
+    "fhir": ("key_sets_ca_file", "subscription_ca_file"),
+}
+
+
 def _placed(gateway: GatewayFile, folder: Path) -> GatewayFile:
     """PEM files are named relative to the folder, here as everywhere."""
-    http = {name: str(folder / file) for name in ("certificate", "key") if (file := getattr(gateway.http, name))}
-    broker = {"ca_file": str(folder / gateway.broker.ca_file)} if gateway.broker.ca_file else {}
-    placed = {"http": gateway.http.model_copy(update=http), "broker": gateway.broker.model_copy(update=broker)}
+    placed = {}
+    for table, names in _FILES.items():
+        values = getattr(gateway, table)
+        paths = {name: str(folder / file) for name in names if (file := getattr(values, name))}
+        placed[table] = values.model_copy(update=paths)
     return gateway.model_copy(update=placed)
 
 
@@ -237,7 +251,7 @@ def _recipients(
 
 def _recipient_problems(file: RecipientFile, studies: Mapping[str, StudyFile]) -> list[str]:
     problems = [f"studies: {study!r} is no study of studies/" for study in file.studies if study not in studies]
-    if file.kind != "amqp" and not file.address.startswith(("http://", "https://")):
+    if file.kind not in ("amqp", "pull") and not file.address.startswith(("http://", "https://")):
         problems.append("address: a URL is needed, http:// or https://")
     if file.kind == "webhook" and not (file.secret_env or file.secret_file):
         problems.append("secret_env: a webhook is signed; name the variable or file that holds its key")
@@ -267,7 +281,7 @@ def _check_deadlines(
     lease = gateway.deliver.lease_seconds
     for path in sorted((folder / "recipients").glob("*.toml")):
         recipient = recipients.get(path.stem)
-        if recipient is not None and recipient.kind != "amqp" and 2 * recipient.deadline >= lease:
+        if recipient is not None and recipient.kind not in ("amqp", "pull") and 2 * recipient.deadline >= lease:
             what = f"deadline_seconds: two attempts may take as long as [deliver] lease_seconds, {lease:g}: raise that"
             yield ConfigurationError(str(path), what, line_of(path.read_text("utf-8"), ("deadline_seconds",)))
 

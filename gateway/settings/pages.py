@@ -13,6 +13,7 @@ from gateway.settings import files
 _FILES: Final = (
     ("gateway.toml", files.GatewayFile),
     ("gateway.toml, [http]", files.HttpTable),
+    ("gateway.toml, [fhir]", files.FhirTable),
     ("gateway.toml, [probes]", files.ProbesTable),
     ("gateway.toml, [translate]", files.TranslateTable),
     ("gateway.toml, [relay]", files.RelayTable),

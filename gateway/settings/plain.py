@@ -36,6 +36,22 @@ def plain_http(gateway: GatewayFile) -> Iterator[tuple[str, str]]:
         if not (is_here(host) or gateway.http.certificate or gateway.http.plain_reason):
             what = f"{host} is reached from other machines: set certificate and key of [http], or {_SAYS_WHY} there"
             yield f"{table}.host", what
+    if gateway.http.client_ca and not gateway.http.certificate:
+        yield "http.client_ca", "certificates are shown over TLS alone: set certificate and key too"
+
+
+def plain_fhir(gateway: GatewayFile) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with where clients of the FHIR API are told to reach it, and with where they are told."""
+    for place, endpoint in enumerate(gateway.fhir.subscription_endpoints):
+        if endpoint.startswith("http:") and not is_here(urlsplit(endpoint).hostname):
+            yield f"fhir.subscription_endpoints.{place}", "http:// to another machine: use https://"
+    if not gateway.fhir.base_url:
+        return
+    address = _split(gateway.fhir.base_url)
+    if address is None or address.username or address.password:
+        yield "fhir.base_url", "is not a URL without a name and password"
+    elif address.scheme == "http" and not (is_here(address.hostname) or gateway.http.plain_reason):
+        yield "fhir.base_url", f"http:// from another machine: use https://, or {_SAYS_WHY} of [http]"
 
 
 def plain_feeds(path: Path, feeds: Sequence[FeedTable]) -> Iterator[ConfigurationError]:
@@ -50,7 +66,7 @@ def plain_feeds(path: Path, feeds: Sequence[FeedTable]) -> Iterator[Configuratio
 def plain_servers(path: Path, gateway: GatewayFile, database_url: str, broker_url: str) -> Iterator[ConfigurationError]:
     """Yield what else leaves the machine without TLS, as ``gateway.toml`` and the environment say."""
     text = path.read_text("utf-8-sig")
-    problems = [*plain_http(gateway), *plain_alerts(gateway)]
+    problems = [*plain_http(gateway), *plain_fhir(gateway), *plain_alerts(gateway)]
     problems += [*plain_database(database_url), *plain_broker(broker_url, gateway)]
     for setting, problem in problems:
         yield ConfigurationError(str(path), f"{setting}: {problem}", line_of(text, tuple(setting.split("."))))

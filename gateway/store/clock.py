@@ -7,8 +7,10 @@ from typing import Any, Final
 
 from sqlalchemy import BigInteger, Column, Interval, case, literal, or_, select, type_coerce, update
 
+from gateway.store.api_tables import exports
 from gateway.store.backend import Unit
 from gateway.store.schema import breakers, deliveries, lanes, leases, outbox
+from gateway.store.subscription_tables import subscriptions
 
 _D = deliveries.c
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -38,6 +40,8 @@ def set_back(unit: Unit, now: datetime, by: timedelta) -> None:
     execute(update(deliveries).where(_D.id.in_(concerned)).values(**moved, lease_until=held(_D.lease_until)))
     execute(update(breakers).where(breakers.c.open_until > now).values(open_until=waiting(breakers.c.open_until)))
     execute(update(outbox).where(outbox.c.published_at > now).values(published_at=waiting(outbox.c.published_at)))
-    for table in (lanes, leases):
+    due = subscriptions.c.due_at
+    execute(update(subscriptions).where(due > now).values(due_at=waiting(due)))
+    for table in (lanes, leases, exports, subscriptions):
         until = table.c.lease_until
         execute(update(table).where(until > now + by).values(lease_until=held(until)))

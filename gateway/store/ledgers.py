@@ -1,7 +1,8 @@
 """The ledgers of the audit trail: which tables, which columns of them never change, and up to where they are final.
 
 ``messages`` says what was received and refused, ``attempts`` what was released and delivered and why it might leave,
-``audit`` everything else. A row is marked by a keyed digest of its columns, so that a change of any is noticed.
+``answers`` what was shown to whom, ``audit`` everything else. A row is marked by a keyed digest of its columns, so
+that a change of any is noticed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Final
 from sqlalchemy import Select, bindparam, func, select, text
 
 from gateway.ports import Horizon
+from gateway.store.api_tables import answers
 from gateway.store.backend import Unit
 from gateway.store.schema import IS_SENDING, attempts, audit, deliveries, messages
 from gateway.store.types import microseconds
@@ -25,7 +27,7 @@ BEFORE_ALL: Final = -(2**63)
 MARK: Final = Struct(">q12s")
 """What is kept of a sealed row: its id and the beginning of its keyed digest."""
 
-_M, _T, _D = messages.c, attempts.c, deliveries.c
+_M, _T, _D, _W = messages.c, attempts.c, deliveries.c, answers.c
 _COLUMNS: Final[dict[str, Select[Any]]] = {
     "messages": select(
         _M.id, _M.feed, _M.site, _M.control_id, _M.message_type, _M.received_at, _M.positive, _M.digest
@@ -35,6 +37,7 @@ _COLUMNS: Final[dict[str, Select[Any]]] = {
         _T.grounds, _D.recipient, _D.study, _D.patient,
     ).outerjoin(deliveries, _D.id == _T.delivery),
     "audit": select(audit),
+    "answers": select(_W.id, _W.at, _W.client, _W.interaction, _W.type, _W.status, _W.manifest),
 }  # fmt: skip
 """What a message became is no column of its ledger: it changes, and the audit table says each time what to.
 
@@ -58,7 +61,8 @@ _WRITING: Final = text(
     "SELECT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND mode = 'RowExclusiveLock'"
     " AND pid <> pg_backend_pid()"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    " AND relation IN ('messages_id_seq'::regclass, 'attempts_id_seq'::regclass, 'audit_id_seq'::regclass)"
+    " AND relation IN ('messages_id_seq'::regclass, 'attempts_id_seq'::regclass, 'audit_id_seq'::regclass,"
+    " 'answers_id_seq'::regclass)"
 )
 _UNDER_WAY: Final = select(func.min(_D.open_attempt)).where(text(IS_SENDING))
 

@@ -44,6 +44,8 @@ _TYPES: Final = (
     "Questionnaire",
     "QuestionnaireResponse",
     "RelatedPerson",
+    "Immunization",
+    "Group",
 )
 """A type's place here is stored: add at the end, never move."""
 

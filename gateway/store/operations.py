@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import replace
+from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, literal, select, text, union_all
 
 from gateway.ports import Breaker, Process, QueueLine
 from gateway.store.backend import Unit, replacing
@@ -26,15 +27,20 @@ _FEEDS = (
     .group_by(messages.c.feed)
     .order_by(messages.c.feed)
 )
-_DUE = (
-    select(deliveries.c.recipient, func.count(), func.min(deliveries.c.due_at))
-    .where(text(IS_DUE))
-    .group_by(deliveries.c.recipient)
+
+
+def _owed(condition: str, *groups: Any, dead: bool = False) -> Any:
+    """Return how many deliveries are in a state and since when, and whether that is dead: a query by its own index."""
+    columns = deliveries.c.recipient, func.count().label("count"), func.min(deliveries.c.due_at).label("oldest")
+    return select(*columns, literal(dead).label("dead")).where(text(condition)).group_by(*groups)
+
+
+_RECIPIENTS = union_all(
+    _owed(IS_DUE, deliveries.c.recipient),
+    _owed(IS_SENDING, deliveries.c.recipient, deliveries.c.lease_until),
+    _owed(IS_DEAD, deliveries.c.recipient, dead=True),
 )
-_SENDING = (
-    select(deliveries.c.recipient, deliveries.c.due_at).where(text(IS_SENDING)).order_by(deliveries.c.lease_until)
-)
-_DEAD = select(deliveries.c.recipient, func.count()).where(text(IS_DEAD)).group_by(deliveries.c.recipient)
+"""One statement: between two a delivery that is set back, or claimed, would be in neither state and seem to be paid."""
 
 
 class SqlBreakers:
@@ -97,17 +103,11 @@ def feed_queues(unit: Unit) -> list[QueueLine]:
 def recipient_queues(unit: Unit) -> list[QueueLine]:
     """Return what waits per recipient: due and under way, since when it is due, and how many are dead."""
     lines: dict[str, QueueLine] = {}
-
-    def add(name: str, count: int, oldest: datetime | None) -> None:
+    for name, count, oldest, dead in unit.connection.execute(_RECIPIENTS):
         line = lines.get(name, QueueLine(name, 0, None))
-        since = min((moment for moment in (line.oldest, oldest) if moment is not None), default=None)
-        lines[name] = QueueLine(name, line.waiting + count, since)
-
-    for name, count, oldest in unit.connection.execute(_DUE):
-        add(name, count, oldest)
-    for name, due_at in unit.connection.execute(_SENDING):
-        add(name, 1, due_at)
-    for name, count in unit.connection.execute(_DEAD):
-        line = lines.get(name, QueueLine(name, 0, None))
-        lines[name] = QueueLine(name, line.waiting, line.oldest, dead=count)
+        if dead:
+            lines[name] = replace(line, dead=count)
+        else:
+            since = min((moment for moment in (line.oldest, oldest) if moment is not None), default=None)
+            lines[name] = replace(line, waiting=line.waiting + count, oldest=since)
     return [lines[name] for name in sorted(lines)]

@@ -20,6 +20,9 @@ from gateway.store.postgres_pages import PostgresPages
 
 _CONNECTIONS: Final = 10
 _OVERFLOW: Final = 30
+_OPTIONS: Final = "-c timezone=UTC -c client_encoding=UTF8 -c jit=off"
+"""Compiling a query of many ids takes longer than answering it, and a large database takes each for a dear one."""
+
 _LOCK = text("SELECT count(pg_advisory_xact_lock(k)) FROM unnest(CAST(:keys AS bigint[])) AS k")
 
 
@@ -57,7 +60,7 @@ def _engine(url: URL) -> Engine:
         pool_size=_CONNECTIONS,
         max_overflow=_OVERFLOW,
         pool_timeout=30,
-        connect_args={"connect_timeout": 5, "options": "-c timezone=UTC -c client_encoding=UTF8"},
+        connect_args={"connect_timeout": 5, "options": _OPTIONS},
     )
     event.listen(engine, "checkout", _checked_out)
     translate_errors(engine)

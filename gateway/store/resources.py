@@ -19,13 +19,21 @@ from gateway.store.backend import Unit, chunks
 from gateway.store.page_tables import ENDLESS, PageRange, Read
 from gateway.store.pages import opened, paged
 from gateway.store.patients import canonical, merge, patient_of_key, register_keys
-from gateway.store.schema import STRIDE, TYPED, pages
+from gateway.store.schema import STRIDE, TYPED, pages, typed
 
 _P = pages.c
 _NEWEST_OF = (
     select(_P.patient, func.max(_P.page).label("newest"))
     .where(_P.patient.in_(bindparam("patients_", expanding=True)))
     .group_by(_P.patient)
+)
+_ENROLLED = (
+    select(typed.c.patient, func.max(typed.c.change).label("newest"))
+    .where(typed.c.change > bindparam("change_"), typed.c.patient != "")
+    .group_by(typed.c.patient)
+)
+_ENROLLED_MARK = select(
+    select(func.count()).select_from(typed).scalar_subquery(), select(func.max(typed.c.change)).scalar_subquery()
 )
 _DUMP = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
 _NOTES: Final = fast_json.Decoder(list[tuple[int, bool | int, str | None]])
@@ -157,6 +165,16 @@ class SqlResources:
         if resource_type not in TYPED:
             raise ValueError(f"of_type does not find {resource_type}")
         return self._typed((resource_type,), None if patients is None else set(patients))
+
+    def enrolled_since(self, change: int) -> dict[str, int]:
+        """Return the patients with a Patient, ResearchSubject or Consent above a change number, and the highest."""
+        rows = self._connection.execute(_ENROLLED, {"change_": change})
+        return {row.patient: row.newest for row in rows}
+
+    def enrolled_mark(self) -> tuple[int, int]:
+        """Return what becomes another when ``enrolled_since`` would find more: rows are added and never taken away."""
+        count, newest = self._connection.execute(_ENROLLED_MARK).one()
+        return count, newest or 0
 
     def patient_of_key(self, keys: Iterable[PatientKey]) -> dict[PatientKey, str]:
         """Return the Patient id each identifier is registered for, where it is (through its keyed hash)."""

@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from gateway.store.types import Id, Key, Line, Moment
 
-REVISIONS: Final = ("0001", "0002")
+REVISIONS: Final = ("0001", "0002", "0003")
 HEAD: Final = REVISIONS[-1]
 LANES: Final = 64
 TYPED: Final = ("Consent", "Patient", "ResearchStudy", "ResearchSubject")
@@ -52,7 +52,7 @@ STRIDE: Final = 4096
 changes = Sequence("changes", metadata=metadata, increment=STRIDE)
 
 
-def _number(name: str = "id") -> Column[int]:
+def numbered(name: str = "id") -> Column[int]:
     """Return a key that the database counts up (a rowid in SQLite)."""
     return Column(name, BigInteger().with_variant(Integer(), "sqlite"), Identity(), primary_key=True)
 
@@ -65,7 +65,7 @@ def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Inde
 messages = Table(
     "messages",
     metadata,
-    _number(),
+    numbered(),
     Column("feed", Key, nullable=False),
     Column("site", Line, nullable=False),
     Column("control_id", Key, nullable=False),
@@ -118,6 +118,7 @@ typed = Table(
     Column("patient", Id, primary_key=True),
     Column("change", BigInteger, primary_key=True, autoincrement=False),
     Column("page", BigInteger, nullable=False),
+    Index("typed_change", "change"),
     sqlite_with_rowid=False,
 )
 """The versions of the types that ``of_type`` finds."""
@@ -134,7 +135,7 @@ amended = Table(
 deliveries = Table(
     "deliveries",
     metadata,
-    _number(),
+    numbered(),
     Column("recipient", Key, nullable=False),
     Column("study", Key, nullable=False),
     Column("patient", Id, nullable=False),
@@ -163,7 +164,7 @@ deliveries = Table(
 attempts = Table(
     "attempts",
     metadata,
-    _number(),
+    numbered(),
     Column("delivery", BigInteger, nullable=False),
     Column("number", Integer, nullable=False),
     Column("started_at", Moment, nullable=False),
@@ -189,7 +190,7 @@ holdings = Table(
 refused_entries = Table(
     "refused_entries",
     metadata,
-    _number(),
+    numbered(),
     Column("delivery", BigInteger, nullable=False),
     Column("reference", Line, nullable=False),
     Column("detail", Line, nullable=False),
@@ -218,7 +219,7 @@ lanes = Table(
 gaps = Table(
     "gaps",
     metadata,
-    _number(),
+    numbered(),
     Column("mark", LargeBinary, nullable=False),
     Column("feed", Line, nullable=False),
     Column("kind", Text, nullable=False),
@@ -242,7 +243,7 @@ gap_messages = Table(
 holds = Table(
     "holds",
     metadata,
-    _number(),
+    numbered(),
     Column("kind", Text, nullable=False),
     Column("message", BigInteger, nullable=False),
     Column("resource", Key, nullable=False),
@@ -255,7 +256,7 @@ holds = Table(
 audit = Table(
     "audit",
     metadata,
-    _number(),
+    numbered(),
     Column("at", Moment, nullable=False),
     Column("action", Key, nullable=False),
     Column("actor", Line, nullable=False),
@@ -291,7 +292,7 @@ leases = Table(
 code_map_changes = Table(
     "code_map_changes",
     metadata,
-    _number(),
+    numbered(),
     Column("site", Key, nullable=False),
     Column("author", Line, nullable=False),
     Column("reason", Line, nullable=False),
@@ -301,7 +302,7 @@ code_map_changes = Table(
 code_map = Table(
     "code_map",
     metadata,
-    _number(),
+    numbered(),
     Column("site", Key, nullable=False),
     Column("imported", Boolean, nullable=False),
     Column("added", BigInteger, nullable=False),

@@ -27,11 +27,14 @@ from sqlalchemy import (
 
 from gateway.errors import StoreError
 from gateway.ports import Resealed
+from gateway.store.answers import REQUEST_PLACE
+from gateway.store.api_tables import answers, export_parts, export_place, exports, part_place
 from gateway.store.backend import Unit
 from gateway.store.messages import row_place
 from gateway.store.outbox import event_place
 from gateway.store.pages import page_place
 from gateway.store.schema import messages, outbox, pages
+from gateway.store.subscription_tables import subscriptions, terms_place
 
 _ROWS: Final = 500
 _BYTES: Final = 8 * 1024 * 1024
@@ -66,6 +69,10 @@ SEALED: Final = (
     Sealed(messages, ("raw", "acknowledgment"), lambda row, name: row_place(row.id, row.digest, row.received_at, name)),
     Sealed(pages, ("body",), lambda row, _: page_place(row.page)),
     Sealed(outbox, ("body",), lambda row, _: event_place(row.recipient, row.message_id)),
+    Sealed(answers, ("request",), lambda _row, _: REQUEST_PLACE),
+    Sealed(exports, ("asked", "cursor"), lambda row, name: export_place(row.id, name)),
+    Sealed(export_parts, ("about", "body"), lambda row, name: part_place(row.export, row.file, row.number, name)),
+    Sealed(subscriptions, ("terms",), lambda row, _: terms_place(row.id)),
 )
 _SEALED: Final = {sealed.table.name: sealed for sealed in SEALED}
 
@@ -79,6 +86,12 @@ CLEAR: Final = {
     "attempts.manifest": "internal ids, versions and kinds of change",
     "holdings.manifest": "internal ids, versions and kinds of change",
     "holdings.unsure": "internal ids",
+    "answers.manifest": "internal ids and versions",
+    "export_parts.manifest": "internal ids and versions",
+    "clients.secret": "a keyed hash",
+    "clients.old_secret": "a keyed hash",
+    "tokens.hash": "a keyed hash",
+    "assertions.jti": "a keyed hash",
 }
 """Every other binary column, and why it needs no encryption."""
 

@@ -1,12 +1,16 @@
-"""SQLite: one file, one process that owns it, one writer at a time, readers beside it (WAL, synchronous=FULL)."""
+"""SQLite: one file, one process that owns it, one writer at a time, readers beside it (WAL).
+
+What was committed is on the disk before its transaction counts as ended, as with synchronous=FULL; but nobody waits
+with the turn for the disk (``gateway.store.log``).
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import sqlite3
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar, Final
@@ -22,13 +26,14 @@ from gateway.store.backend import Insert, driver
 from gateway.store.checkpoints import LIMIT_PAGES, Checkpointer
 from gateway.store.faults import translate, translate_errors
 from gateway.store.gate import WriterGate
+from gateway.store.log import LogFile
 from gateway.store.page_tables import PageTables
 from gateway.store.sqlite_arrivals import SqliteArrivals
 from gateway.store.sqlite_pages import SqlitePages
 
 _PRAGMAS: Final = (
     "PRAGMA busy_timeout = 10000",
-    "PRAGMA synchronous = FULL",
+    "PRAGMA synchronous = NORMAL",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA cache_size = -32768",
     "PRAGMA mmap_size = 268435456",
@@ -82,15 +87,19 @@ class SqliteBackend:
         if read_only and not path.exists():
             raise StoreUnavailable(f"{path}: there is no database yet; `gateway serve` makes it")
         self._gate = WriterGate()
+        self._log = LogFile(path)
         self.pages: PageTables = SqlitePages()
         self.reader = _engine(url, _READERS, read_only=True)
         self.writer = self.reader if read_only else _engine(url, 1, read_only=False)
         self.arrivals: Arrivals = SqliteArrivals(self.writer)
         self._checkpointer = None if read_only else Checkpointer(path)
 
-    def turn(self, *, urgent: bool = False) -> AbstractContextManager[None]:
-        """Wait for the turn to write; urgent ones go first."""
-        return self._gate.turn(urgent=urgent)
+    @contextmanager
+    def turn(self, *, urgent: bool = False) -> Iterator[None]:
+        """Wait for the turn to write; urgent ones go first. When it returns, what was committed is on the disk."""
+        with self._gate.turn(urgent=urgent):
+            yield
+        self._log.sync()
 
     @property
     def insert(self) -> Insert:

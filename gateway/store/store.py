@@ -15,14 +15,23 @@ from gateway.errors import StoreError
 from gateway.model.keys import Keys
 from gateway.model.message import Incoming, Stored
 from gateway.ports import Backup, QueueLine
-from gateway.store import backup, clock, migrate, operations
+from gateway.store import (  # noqa: F401 - api_tables: the metadata is whole only with them
+    api_tables,
+    backup,
+    clock,
+    migrate,
+    operations,
+)
 from gateway.store.accounts import SqlAccounts
 from gateway.store.alerts import SqlAlerts
+from gateway.store.answers import SqlAnswers
 from gateway.store.audit import SqlAudit
 from gateway.store.backend import Backend, Unit
 from gateway.store.cipher import Cipher
+from gateway.store.clients import SqlClients
 from gateway.store.codes import SqlCodeMaps
 from gateway.store.deliveries import SqlDeliveries
+from gateway.store.exports import SqlExports
 from gateway.store.faults import pool_errors
 from gateway.store.intake import receive
 from gateway.store.lanes import SqlLanes
@@ -32,6 +41,7 @@ from gateway.store.outbox import SqlOutbox
 from gateway.store.resources import SqlResources
 from gateway.store.sealed import SqlSealing
 from gateway.store.seals import SqlSeals
+from gateway.store.subscriptions import SqlSubscriptions
 from gateway.store.worklist import SqlWorkList
 
 
@@ -49,12 +59,16 @@ class SqlTransaction:
         self.audit: ports.Audit = SqlAudit(unit)
         self.alerts: ports.Alerts = SqlAlerts(unit)
         self.accounts: ports.Accounts = SqlAccounts(unit)
+        self.answers: ports.Answers = SqlAnswers(unit)
         self.seals: ports.Seals = SqlSeals(unit)
         self.leases: ports.Leases = SqlLeases(unit)
         self.outbox: ports.Outbox = SqlOutbox(unit)
         self.breakers: ports.Breakers = operations.SqlBreakers(unit)
         self.processes: ports.Processes = operations.SqlProcesses(unit)
         self.sealing: ports.Sealing = SqlSealing(unit)
+        self.clients: ports.Clients = SqlClients(unit)
+        self.subscriptions: ports.Subscriptions = SqlSubscriptions(unit)
+        self.exports: ports.Exports = SqlExports(unit)
 
     def feed_queues(self) -> list[QueueLine]:
         """Return what waits per feed."""

@@ -136,7 +136,11 @@ def ei_system(found: Field, context: Context, *, unnamed: str = "") -> str:
     name = namespace or universal
     if name:
         context.gap("authority", name)
-    return context.site.scoped("identifier", name or unnamed or "unnamed")
+    key = ("identifiers", name or unnamed)
+    known: str | None = context.cache.get(key)
+    if known is None:
+        known = context.cache[key] = context.site.scoped("identifier", name or unnamed or "unnamed")
+    return known
 
 
 def identifier_type(kind: str, context: Context) -> dict[str, str]:

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from gateway.hl7v2.message import Field, Message
 from gateway.model.site import Site
 from mappings.context import Context
+from mappings.datatypes.layouts import by_site_layout
 
 _TS: Final = re.compile(
     r"(?P<year>\d{4})(?:(?P<month>\d\d)(?:(?P<day>\d\d)(?:(?P<hour>\d\d)(?:(?P<minute>\d\d)"
@@ -24,10 +25,12 @@ _TS: Final = re.compile(
 )
 _USUAL: Final = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)?([+-]\d{4})?", re.ASCII).fullmatch
 _PLAIN: Final = re.compile(
-    r"(?!0000)\d{4}(?:0[1-9]|1[0-2])(?:0[1-9]|1\d|2[0-8])(?:[01]\d|2[0-3])(?:[0-5]\d){2}[+-](?:0\d|1[0-3])[0-5]\d",
-    re.ASCII,
+    r"(?!0000)[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|1[0-9]|2[0-8])"
+    r"(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][+-](?:0[0-9]|1[0-3])[0-5][0-9]"
 ).fullmatch
 """A moment to the second with its offset, on a day that every month has."""
+
+_PLAIN_DAY: Final = re.compile(r"(?!0000)\d{4}(?:0[1-9]|1[0-2])(?:0[1-9]|1\d|2[0-8])", re.ASCII).fullmatch
 
 _TM: Final = re.compile(r"(\d\d)(\d\d)(?:(\d\d)(\.\d{1,9})?)?(?:[+-]\d{4})?", re.ASCII)
 _OFFSET: Final = re.compile(r"[+-](?:0\d|1[0-3])[0-5]\d|[+-]1400", re.ASCII)
@@ -62,22 +65,28 @@ def ts_datetime(found: Field, context: Context) -> str | None:
 
     See HL7 v2.5.1 2.A.75 and 2.A.22, and the v2-to-FHIR map ``TS[dateTime]``.
     """
-    key = ("ts", found)
-    known: str | None = context.memo.get(key)
-    if known is None:
-        known, clean = _datetime_text(found, context)
-        if clean:
-            context.memo[key] = known
-    return known
+    if usual := usual_datetime(found.raw, context.zone):
+        return usual
+    text = found.component(1).strip()
+    if not text:
+        return None
+    try:
+        parts = _parts(text, context.site)
+    except _Unreadable as error:
+        context.finding(f"{error}: left out")
+        return None
+    return _fhir_text(parts, found.component(2), context)
 
 
 def usual_datetime(raw: str, zone: ZoneInfo) -> str | None:
-    """Return the ``dateTime`` of what most senders write, date and time to the minute or second.
+    """Return the ``dateTime`` of what most senders write: a day, or date and time to the minute or second.
 
     None: it takes a closer look (``ts_datetime``), as it is no date or something is to be said of it.
     """
     if _PLAIN(raw):
         return f"{raw[:4]}-{raw[4:6]}-{raw[6:8]}T{raw[8:10]}:{raw[10:12]}:{raw[12:14]}{raw[14:17]}:{raw[17:]}"
+    if _PLAIN_DAY(raw):
+        return f"{raw[:4]}-{raw[4:6]}-{raw[6:]}"
     if (match := _USUAL(raw)) is None:
         return None
     year, month, day, hour, minute, second, offset = match.groups()
@@ -170,6 +179,15 @@ def sent_at(message: Message, context: Context) -> datetime | None:
     return utc_of(text, context.zone)
 
 
+def moment_of(text: str, context: Context) -> datetime:
+    """Return ``utc_of`` in the site's zone; what one message says of a time is said of many things."""
+    key = ("utc", text)
+    known: datetime | None = context.memo.get(key)
+    if known is None:
+        known = context.memo[key] = utc_of(text, context.zone)
+    return known
+
+
 def utc_of(text: str, zone: ZoneInfo) -> datetime:
     """Return the UTC moment of a FHIR dateTime; a partial date begins at midnight in the zone.
 
@@ -189,23 +207,6 @@ def utc_of(text: str, zone: ZoneInfo) -> datetime:
 # --- the parts ------------------------------------------------------------------------------------------------------
 
 
-def _datetime_text(found: Field, context: Context) -> tuple[str | None, bool]:
-    """Return the dateTime and whether nothing had to be said about it (so that it may be remembered)."""
-    if usual := usual_datetime(found.raw, context.zone):
-        return usual, True
-    text = found.component(1).strip()
-    if not text:
-        return None, True
-    before = len(context.findings)
-    try:
-        parts = _parts(text, context.site)
-    except _Unreadable as error:
-        context.finding(f"{error}: left out")
-        return None, False
-    made = _fhir_text(parts, found.component(2), context)
-    return made, len(context.findings) == before
-
-
 @lru_cache(maxsize=4096)
 def _zone_offset(zone: ZoneInfo, moment: datetime) -> str:
     """Return the offset of a zone at a local time as ``+0100``; ``""`` where the clocks change, or it has seconds."""
@@ -219,7 +220,7 @@ def _zone_offset(zone: ZoneInfo, moment: datetime) -> str:
 def _parts(text: str, site: Site) -> dict[str, str | None]:
     match = _TS.fullmatch(text)
     if match is None:
-        match = _TS.fullmatch(_by_site_layout(text, site))
+        match = _TS.fullmatch(by_site_layout(text, site))
     if match is None:
         raise _Unreadable("not a date of HL7 v2")
     parts = match.groupdict()
@@ -230,31 +231,6 @@ def _parts(text: str, site: Site) -> dict[str, str | None]:
     if (offset := parts["offset"]) and offset != "Z" and not _OFFSET.fullmatch(offset):
         raise _Unreadable("an offset from UTC that does not exist")
     return parts
-
-
-def _by_site_layout(text: str, site: Site) -> str:
-    """Return the text in HL7's layout, if one of the site's own layouts reads it; ``""`` otherwise."""
-    for layout in site.date_formats:
-        try:
-            moment = datetime.strptime(text, layout)  # noqa: DTZ007 - the zone is added below, with the site's rules
-        except ValueError:
-            continue
-        return moment.strftime(_hl7_layout(layout))
-    return ""
-
-
-def _hl7_layout(layout: str) -> str:
-    """Return the HL7 layout of the same precision.
-
-    >>> _hl7_layout("%d/%m/%y"), _hl7_layout("%d.%m.%Y %H:%M")
-    ('%Y%m%d', '%Y%m%d%H%M')
-    """
-    made = "%Y"
-    for directive in ("%m", "%d", "%H", "%M", "%S"):
-        if directive not in layout:
-            break
-        made += directive
-    return made
 
 
 def _fhir_text(parts: dict[str, str | None], degree: str, context: Context) -> str:

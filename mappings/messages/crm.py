@@ -51,7 +51,7 @@ def _subject(csr: Segment, context: Context) -> Draft:
     draft.body["individual"] = {"reference": f"Patient/{context.patient}"}
     CSR_SUBJECT.apply(csr, context, draft)
     if not says_how_it_stands(csr, context):
-        draft.tentative.add("status")
+        draft.tentative |= {"status"}
     stated = consents(csr, draft.body["status"], context)
     if stated:
         draft.body["consent"] = stated[0].reference

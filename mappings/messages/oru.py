@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any, Final
+from typing import Any
 
 from gateway.errors import Place, StructureError
 from gateway.fhir.parts import written_references
 from gateway.hl7v2.message import Message, Segment
 from gateway.hl7v2.structures import Group, group
-from gateway.model.identity import SEPARATOR, named_id
+from gateway.model.identity import SEPARATOR
 from mappings.context import Context, Draft
 from mappings.messages.passing import passing_visit
 from mappings.numbers import NumberFormat
 from mappings.segments.nte import NTE_OBSERVATION, NTE_REPORT
 from mappings.segments.obr import OBR_REPORT, OBR_SPECIMEN, category, effective, order_key, report_key
-from mappings.segments.obx import OBX_OBSERVATION, identity
-from mappings.segments.obx_meaning import say
 from mappings.segments.obx_order import AHEAD, Order, lies_ahead, open_order
-from mappings.segments.obx_shared import shared_by
-from mappings.segments.obx_whole import Result, padded, put_together
+from mappings.segments.obx_whole import Results
 from mappings.segments.orc import ORC_REPORT
 from mappings.segments.pd1 import PD1_PATIENT
 from mappings.segments.pid import patient
 from mappings.segments.spm import SPM_SPECIMEN
 from mappings.segments.spm import identity as specimen_identity
 from mappings.trials.cti import OUTSIDE, link
-
-_TAKEN_BACK: Final = frozenset({"entered-in-error", "cancelled"})
 
 
 def result(message: Message, context: Context) -> None:
@@ -91,19 +86,20 @@ def _report(found: Group, visit: Draft | None, context: Context) -> list[Segment
     behind = all_segments[all_segments.index(obr) + 1 :]
     of_specimens = {segment.position for each in groups for segment in each.all_segments()}
     own = [each for each in behind if each.position not in of_specimens] if of_specimens else behind
-    results = _results(own, report, order, context)
+    stating = Results(order, context)
+    results = _results(own, report, stating, context)
     _add_results(report, results)
-    about_specimens = _of_specimens(groups, specimens, order, context)
+    about_specimens = _of_specimens(groups, specimens, stating)
     link([each for each in all_segments if each.name == "CTI"], [report, *results, *about_specimens], context)
     return behind
 
 
-def _results(segments: list[Segment], report: Draft, order: Order, context: Context) -> list[Draft]:
+def _results(segments: list[Segment], report: Draft, stating: Results, context: Context) -> list[Draft]:
     """State the results of an order; a note belongs to the result it stands behind, else to the report."""
     made: list[Draft] = []
     for segment in segments:
         if segment.name == "OBX":
-            made.append(_observation(segment, order, context))
+            made.append(stating.state(segment))
         elif segment.name == "NTE":
             to_report = not made
             (NTE_REPORT if to_report else NTE_OBSERVATION).apply(segment, context, report if to_report else made[-1])
@@ -185,43 +181,13 @@ def _specimen(spm: Segment, order: Order, context: Context) -> Draft:
     return draft
 
 
-def _of_specimens(groups: list[Group], specimens: list[Draft], order: Order, context: Context) -> list[Draft]:
+def _of_specimens(groups: list[Group], specimens: list[Draft], stating: Results) -> list[Draft]:
     """State the Observations about a specimen itself (OBX behind SPM): ``focus`` is the Specimen."""
     made = []
     with_specimen = [each for each in groups if each.first("SPM")]
     for each, specimen in zip(with_specimen, specimens, strict=False):
         for obx in [segment for segment in each.all_segments() if segment.name == "OBX"]:
-            draft = _observation(obx, order, context)
+            draft = stating.state(obx)
             draft.body["focus"] = [specimen.reference]
             made.append(draft)
     return made
-
-
-def _observation(obx: Segment, order: Order, context: Context) -> Draft:
-    """State the Observation of an OBX."""
-    fields = padded(obx)
-    shared = shared_by(obx, fields, order, context)
-    if shared.known.gaps or shared.known.finding:
-        say(shared.known, obx, context)
-    if fields[21]:
-        id = context.id("Observation", *order.key, *identity(obx, context))
-    else:
-        id = named_id(context.id_key, order.prefix + shared.name + order.ordinal(shared.named))
-    draft = context.draft("Observation", id)
-    is_new = len(draft.body) == 2
-    sealed = put_together(Result(obx, fields, shared, order, context), draft) if is_new else None
-    status = sealed.status if sealed is not None else _converted(obx, draft, order, context)
-    if status in _TAKEN_BACK:
-        draft.held = ""
-    return draft
-
-
-def _converted(obx: Segment, draft: Draft, order: Order, context: Context) -> str:
-    """Convert an OBX by its segment map; return the status of the Observation."""
-    around = order.around(context.patient)
-    draft.body["subject"] = around.pop("subject")
-    OBX_OBSERVATION.apply(obx, context, draft)
-    draft.body |= around
-    if lies_ahead(draft.body, context):
-        draft.hold(AHEAD)
-    return str(draft.body.get("status", ""))

@@ -117,14 +117,6 @@ def _range(text: str, known: Meaning, context: Context) -> dict[str, Any]:
 
 def performers(obx: Segment, context: Context) -> list[dict[str, Any]]:
     """OBX-16 (who answers for it), then OBX-23, or else OBX-15 (the laboratory)."""
-    key = ("performers", obx.raw(16), obx.raw(23), obx.raw(15))
-    known: list[dict[str, Any]] | None = context.memo.get(key)
-    if known is None:
-        known = context.memo[key] = _performers(obx, context)
-    return known
-
-
-def _performers(obx: Segment, context: Context) -> list[dict[str, Any]]:
     made = []
     for at, found in enumerate(obx.repeats(16), start=1):
         context.at(obx, 16, at)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
 
 from gateway.hl7v2.message import Segment
 from mappings.context import Context
-from mappings.datatypes.ts import utc_of
+from mappings.datatypes.ts import moment_of
 from mappings.numbers import NumberFormat
 from mappings.segments.obx_meaning import Meaning
 
@@ -30,8 +29,7 @@ class Order:
     ``effective`` the elements its own times make, ``day`` the day in the sender's calendar. ``category`` are
     Observation.category, ``specimen`` and ``encounter`` References.
     ``meaning`` is that of the OBX being read. ``dialect`` stands for the delimiters of the message in cache keys.
-    ``days`` maps OBX-14 as sent -> its day, ``ordinals`` a result's names -> how many have them so far; ``times`` and
-    ``parts`` keep what its results share (``obx_whole``).
+    ``days`` maps OBX-14 as sent -> its day, ``ordinals`` a result's names -> how many have them so far.
     """
 
     key: tuple[str, ...]
@@ -46,8 +44,6 @@ class Order:
     meaning: Meaning | None = None
     days: dict[str, date] = field(default_factory=dict)
     ordinals: dict[tuple[str, str, str], int] = field(default_factory=dict)
-    times: dict[str, Any] = field(default_factory=dict)
-    parts: dict[Hashable, Any] = field(default_factory=dict)
 
     def ordinal(self, named: tuple[str, str, str]) -> str:
         """Count one more result of these names; return how many there are now."""
@@ -69,7 +65,7 @@ class Order:
 def lies_ahead(elements: dict[str, Any], context: Context) -> bool:
     """Say whether effective[x] lies in the future by more than clocks differ."""
     text = elements.get("effectiveDateTime") or elements.get("effectivePeriod", {}).get("start")
-    return bool(text) and utc_of(text, context.zone) > context.received_at + CLOCK_TOLERANCE
+    return bool(text) and moment_of(text, context) > context.received_at + CLOCK_TOLERANCE
 
 
 def day_of(obx: Segment, order: Order) -> date:

@@ -21,6 +21,7 @@ from mappings.context import Context, Draft
 from mappings.rules import SegmentMap
 from mappings.segments.obx import OBX_OBSERVATION
 from mappings.segments.obx_meaning import Meaning
+from mappings.segments.obx_value import source
 from mappings.statements import preferred_code
 from mappings.units import ONE
 
@@ -32,6 +33,7 @@ STANDING: Final = OBX_OBSERVATION.of_fields(8, 10, 11)
 
 _MEASURED_FIELDS: Final = itemgetter(4, 7, 17, 20)
 _STANDING_FIELDS: Final = itemgetter(8, 10, 11)
+_PLACE: Final = "place of a value"
 _BEFORE_THE_VALUE: Final = ("status", "code")
 LONGEST: Final = 2000
 """Characters of fields that are kept: codes, units and ranges are short, and no text shall fill a cache."""
@@ -42,7 +44,8 @@ class Part(Struct, frozen=True):
 
     Behind each element and each extension stands a comma. ``held`` and ``gaps`` are what was said while it was made,
     ``code`` is ``preferred_code``, ``status`` the Observation's. ``unit_text`` is what stands behind the number of a
-    Quantity that needs nothing but to be read (``b""``: it needs more); ``bounded``: it may be implausible.
+    Quantity that needs nothing but to be read (``b""``: it needs more), ``limit_text`` what stands behind its
+    comparator, before and behind the text as sent; ``bounded``: it may be implausible.
     """
 
     first_names: tuple[str, ...]
@@ -55,6 +58,7 @@ class Part(Struct, frozen=True):
     code: str
     status: str
     unit_text: bytes
+    limit_text: tuple[bytes, bytes] | None
     bounded: bool
 
 
@@ -110,6 +114,7 @@ def _written(draft: Draft, gaps: tuple[Gap, ...], known: Meaning | None) -> Part
     last = {name: item for name, item in body.items() if name not in {*first, "extension"}}
     extension = written(KIND, {"extension": body["extension"]}) if "extension" in body else b""
     entry = known.entry if known is not None else None
+    plain = known is not None and _is_plain(known)
     return Part(
         first_names=tuple(first),
         first_text=written(KIND, first),
@@ -120,13 +125,25 @@ def _written(draft: Draft, gaps: tuple[Gap, ...], known: Meaning | None) -> Part
         gaps=gaps,
         code=preferred_code({"resourceType": KIND, **body}),
         status=body.get("status", ""),
-        unit_text=_unit_text(known) if known is not None else b"",
+        unit_text=_unit_text(known) if plain and known is not None else b"",
+        limit_text=_limit_text(known) if plain and known is not None else None,
         bounded=entry is not None and (entry.low is not None or entry.high is not None),
     )
 
 
+def _is_plain(known: Meaning) -> bool:
+    """Say whether numbers are neither converted nor held for their unit."""
+    return known.factor == ONE and known.same_unit and not (known.unit_missing or known.unfit)
+
+
+def _limit_text(known: Meaning) -> tuple[bytes, bytes]:
+    """Return what stands behind a comparator up to the text as sent, and behind that."""
+    made = {"value": 0, "comparator": "<", **known.unit_elements(), "extension": [source(_PLACE, known)]}
+    text = written(KIND, {"valueQuantity": made}).partition(b'"comparator":"<"')[2]
+    before, _, after = text.partition(_PLACE.encode())
+    return before, after
+
+
 def _unit_text(known: Meaning) -> bytes:
-    """Return what stands behind a number that is neither converted nor held; ``b""`` for any other."""
-    if known.factor != ONE or not known.same_unit or known.unit_missing or known.unfit:
-        return b""
+    """Return what stands behind a number."""
     return written(KIND, {"valueQuantity": {"value": 0, **known.unit_elements()}}).partition(b":0")[2]

@@ -41,9 +41,10 @@ class Shared(Struct, frozen=True):
 
     ``named`` are code, coding system and sub-id as sent, ``name`` the same joined as an id is made of them. ``before``
     and ``after`` are JSON around the value, ``extension`` the extensions without the brackets, each with a comma behind
-    it; ``names`` are the elements. ``unit_text`` is what stands behind a number that needs nothing
-    but to be read (``b""``: it needs more); ``bounded``: it may be implausible. ``parted`` False: the OBX is for the
-    segment map, and only ``known``, ``named`` and ``name`` hold.
+    it; ``names`` are the elements. ``unit_text`` is what stands behind a number (NM) that needs nothing but to be read
+    (``b""``: it needs more), ``limit_text`` what stands between comparator and sent text, and behind it, of a limit
+    (SN) of which this is so; ``bounded``: they may be implausible. ``is_words``: a text (ST) is never a number.
+    ``parted`` False: the OBX is for the segment map, and only ``known``, ``named`` and ``name`` hold.
     """
 
     known: Meaning
@@ -55,6 +56,8 @@ class Shared(Struct, frozen=True):
     after: bytes = b""
     extension: bytes = b""
     unit_text: bytes = b""
+    limit_text: tuple[bytes, bytes] | None = None
+    is_words: bool = False
     bounded: bool = False
     held: str = ""
     gaps: tuple[Gap, ...] = ()
@@ -101,7 +104,7 @@ def _with(known: Meaning, obx: Segment, fields: list[str], order: Order, context
     what, how = measured(obx, fields, known, order.dialect, context), standing(obx, fields, order.dialect, context)
     if what is None or how is None:
         return Shared(known, of_result, name)
-    is_number = fields[2] == "NM" and context.site.thousands != "."
+    reads = context.site.thousands != "."
     return Shared(
         known,
         of_result,
@@ -111,7 +114,9 @@ def _with(known: Meaning, obx: Segment, fields: list[str], order: Order, context
         before=how.first_text + what.first_text,
         after=how.last_text + what.last_text,
         extension=what.extension_text + how.extension_text,
-        unit_text=what.unit_text if is_number else b"",
+        unit_text=what.unit_text if reads and fields[2] == "NM" else b"",
+        limit_text=what.limit_text if reads and fields[2] == "SN" else None,
+        is_words=fields[2] == "ST" and not known.is_numeric,
         bounded=what.bounded,
         held=what.held,
         gaps=(*how.gaps, *what.gaps),

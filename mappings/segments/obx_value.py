@@ -26,6 +26,7 @@ Elements = dict[str, Any]
 ABSENT: Final = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 TABLE_0125: Final = "http://terminology.hl7.org/CodeSystem/v2-0125"
 
+CODED: Final = frozenset({"CE", "CWE", "CNE", "CF", "IS", "ID"})
 _LINES: Final = frozenset({"TX", "FT"})
 _NO_VALUE_DUE: Final = {"N": "not-asked", "I": "temp-unknown", "O": "temp-unknown", "S": "temp-unknown"}
 _NOT_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -136,13 +137,14 @@ def _quantity(number: Number, sent: str, context: Context) -> Elements:
         made["comparator"] = number.comparator
     made |= known.unit_elements()
     if not (number.as_sent and known.same_unit):
-        made["extension"] = [_source(sent, known)]
+        made["extension"] = [source(sent, known)]
     if known.is_implausible(converted):
         context.hold("implausible value")
     return made
 
 
-def _source(sent: str, known: Meaning) -> Elements:
+def source(sent: str, known: Meaning) -> Elements:
+    """Return the extension that keeps a value and its unit as sent."""
     parts = [{"url": "value", "valueString": sent}]
     if known.unit.text:
         parts.append({"url": "unit", "valueString": known.unit.text})
@@ -169,7 +171,7 @@ def st(found: Field, context: Context) -> Elements:
         return _numeric(number, text, context)
     made = words(text, context)
     if known.unit.text and "valueString" in made:
-        made["extension"] = [_source(text, known)]  # a string has no unit: it is kept beside it
+        made["extension"] = [source(text, known)]  # a string has no unit: it is kept beside it
     return made
 
 
@@ -192,7 +194,7 @@ def words(text: str, context: Context) -> Elements:
     return {"valueString": text}
 
 
-_FHIR_COMPARATORS: Final = frozenset({"<", "<=", ">", ">="})
+FHIR_COMPARATORS: Final = frozenset({"<", "<=", ">", ">="})
 
 
 def sn(found: Field, context: Context) -> Elements:
@@ -231,7 +233,7 @@ def _with(number: Number, comparator: str) -> Number:
 
 
 def _comparator(sent: str, context: Context) -> str:
-    if sent in _FHIR_COMPARATORS:
+    if sent in FHIR_COMPARATORS:
         return sent
     if sent not in {"", "="}:
         context.finding("a comparator FHIR does not have: left out", 1)
@@ -286,7 +288,7 @@ _CONVERTERS: Final[dict[str, Callable[[Field, Context], Elements]]] = {
     "NM": nm,
     "SN": sn,
     "ST": st,
-    **dict.fromkeys(("CE", "CWE", "CNE", "CF", "IS", "ID"), coded_value),
+    **dict.fromkeys(CODED, coded_value),
     **dict.fromkeys(("DT", "DTM", "TS"), _datetime),
     "TM": _or_text("valueTime", tm_time),
     "DR": _or_text("valuePeriod", dr_period),

@@ -55,7 +55,7 @@ def encounter_class(pv1: Segment, context: Context) -> dict[str, str]:
 
 def _say_tentatively(element: str, context: Context) -> None:
     if context.current is not None:
-        context.current.tentative.add(element)
+        context.current.tentative |= {element}
 
 
 def visit_identifier(found: Field, context: Context) -> dict[str, Any] | None:

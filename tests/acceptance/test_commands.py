@@ -55,7 +55,7 @@ def test_status_has_a_line_for_every_feed_and_recipient_and_nothing_waits(run, d
     lines = {(line["kind"], line["name"]): line for line in done.records}
     settings = deployment.settings
     assert {name for kind, name in lines if kind == "feed"} == set(settings.feeds)
-    assert {name for kind, name in lines if kind == "recipient"} == set(settings.recipients)
+    assert {name for kind, name in lines if kind == "recipient"} == set(settings.receivers)
     assert [line["name"] for line in lines.values() if line["kind"] != "holds" and line["waiting"]] == []
     assert run("status").out.splitlines()[0].startswith("kind")
 

@@ -73,5 +73,6 @@ def test_every_command_has_a_page_that_names_it():
         "reconcile",
         "disclosures",
         "audit",
+        "clients",
     ):
         assert f"gateway {command}" in text

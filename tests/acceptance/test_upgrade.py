@@ -16,29 +16,35 @@ from tests.deployment import ROOT, Deployment
 from tests.ends import differences
 from tests.upgrade.make import RECEIVED
 
-LEFT = ROOT / "tests" / "upgrade" / "0.1.0"
+LEFT = ROOT / "tests" / "upgrade"
+BEFORE = sorted(folder.name for folder in LEFT.iterdir() if folder.name[0].isdigit())
+"""The versions whose databases are kept."""
+
+each_version_before = pytest.mark.parametrize("version", BEFORE)
 
 pytestmark = pytest.mark.usefixtures("captured")
 
 
-def test_an_embedded_database_is_upgraded_and_its_work_finished(tmp_path, year, embedded):
+@each_version_before
+def test_an_embedded_database_is_upgraded_and_its_work_finished(tmp_path, version, year, embedded):
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "gateway.db").write_bytes(content("gateway.db"))
-    left = codec.decode(content("sqlite.json"))
+    (tmp_path / "data" / "gateway.db").write_bytes(content(version, "gateway.db"))
+    left = codec.decode(content(version, "sqlite.json"))
     assert_the_year_is_finished(Deployment(tmp_path), left, year, embedded)
 
 
+@each_version_before
 def test_a_server_database_is_upgraded_and_its_work_finished(
-    tmp_path, year, embedded, new_postgres_database, new_virtual_host
+    tmp_path, version, year, embedded, new_postgres_database, *, new_virtual_host
 ):
-    url = restored(new_postgres_database())
-    left = codec.decode(content("postgres.json"))
+    url = restored(version, new_postgres_database())
+    left = codec.decode(content(version, "postgres.json"))
     deployment = Deployment(tmp_path, database_url=url, broker_url=new_virtual_host().url)
     assert_the_year_is_finished(deployment, left, year, embedded)
 
 
 def test_a_database_that_waits_for_its_upgrade_is_not_served(tmp_path, new_postgres_database):
-    url = restored(new_postgres_database())
+    url = restored(BEFORE[-1], new_postgres_database())
     status, words = served(Deployment(tmp_path, database_url=url))
     assert status == 1
     assert "older than the program" in words
@@ -73,13 +79,13 @@ def assert_the_year_is_finished(deployment, left, year, embedded):
         deployment.stop()
 
 
-def content(name):
-    return gzip.decompress((LEFT / f"{name}.gz").read_bytes())
+def content(version, name):
+    return gzip.decompress((LEFT / version / f"{name}.gz").read_bytes())
 
 
-def restored(url):
+def restored(version, url):
     """Fill an empty database with what the version before left in its own."""
-    lines = content("gateway.sql").decode().splitlines()
+    lines = content(version, "gateway.sql").decode().splitlines()
     script = "\n".join(line for line in lines if not line.startswith("\\"))
     with psycopg.connect(url) as connection:
         connection.execute(script.encode())

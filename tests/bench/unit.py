@@ -19,7 +19,6 @@ from tests.deployment import ROOT, clean_environment, write_keys
 from tests.servers.ports import free_ports
 
 PATIENCE = 900
-PAGE = os.sysconf("SC_PAGE_SIZE")
 TICK = os.sysconf("SC_CLK_TCK")
 
 GATEWAY_TOML = """
@@ -55,6 +54,7 @@ class Unit:
         self._write_config(receiver, workers=0 if database_url else 1)
         self.settings = load(self._config, self._environment)
         self._running = {}
+        self.addresses = {}
         self._store = None
 
     def __enter__(self):
@@ -87,6 +87,7 @@ class Unit:
                 break
             try:
                 if httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code == 200:
+                    self.addresses[name] = f"http://127.0.0.1:{port}"
                     return
             except httpx.HTTPError:
                 time.sleep(0.02)
@@ -131,15 +132,17 @@ class Unit:
         sys.exit(f"not everything was delivered in time: {self.waiting()} wait")
 
     def memory(self):
-        """Return the resident MiB of all processes."""
-        return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self._processes()) * PAGE / 2**20
+        """Return the resident MiB of all processes; what several have mapped, as the database file, counts once."""
+        lines = (Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() for pid in self._processes())
+        return sum(int(line.split()[1]) for each in lines for line in each if line.startswith("Pss:")) / 1024
 
     def cpu(self):
-        """Return the CPU seconds each process (with those it started) has used, by name."""
-        used = dict.fromkeys(self._running, 0.0)
+        """Return the CPU seconds each process has used, by name; those it started stand beside it together."""
+        used = dict.fromkeys((each for name in self._running for each in (name, f"{name}.workers")), 0.0)
         for pid, name in self._processes().items():
             words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            used[name] += (int(words[11]) + int(words[12])) / TICK
+            whose = name if pid == self._running[name].pid else f"{name}.workers"
+            used[whose] += (int(words[11]) + int(words[12])) / TICK
         return used
 
     def _processes(self):

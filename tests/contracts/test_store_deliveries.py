@@ -14,6 +14,8 @@ from tests.contracts.stores import MINUTE, NOW, SECOND, VIEW, attempt, uid
 
 ANNA, BRUNO = uid(900), uid(901)
 IDLE, DUE, SENDING, DEAD = DeliveryState.IDLE, DeliveryState.DUE, DeliveryState.SENDING, DeliveryState.DEAD
+LOOKS = 300
+"""How often a thread looks while another writes."""
 
 
 def plan(store, upto=10, patient=ANNA, view=VIEW, now=NOW):
@@ -394,6 +396,27 @@ def test_what_is_owed_is_counted_per_recipient(store):
     with store.begin(write=False) as tx:
         lines = [(line.name, line.waiting, line.oldest, line.dead) for line in tx.recipient_queues()]
     assert lines == [("edc", 2, NOW, 1)]
+
+
+def test_what_is_owed_is_counted_whatever_becomes_of_it_meanwhile(store):
+    cursor, over = plan(store, 1), threading.Event()
+
+    def pay():
+        upto = 1
+        while not over.is_set():
+            claimed = claim(store, cursor)
+            plan(store, upto := upto + 1)
+            save(store, settled(claimed, due_at=NOW))
+
+    payer = threading.Thread(target=pay)
+    payer.start()
+    try:
+        for _ in range(LOOKS):
+            with store.begin(write=False) as tx:
+                assert [line.waiting for line in tx.recipient_queues()] == [1]
+    finally:
+        over.set()
+        payer.join()
 
 
 def claim_many(store, deliveries, owner="w1", now=NOW):

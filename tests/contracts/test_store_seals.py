@@ -89,7 +89,7 @@ def test_what_nobody_touched_is_intact(sealed):
 
     assert verdict.intact
     assert dict(verdict.rows) == {"messages": 5, "attempts": 2, "audit": 5}
-    assert (verdict.seals, verdict.unsealed) == (5, {"messages": 0, "attempts": 0, "audit": 0})
+    assert (verdict.seals, verdict.unsealed) == (5, {"messages": 0, "attempts": 0, "audit": 0, "answers": 0})
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ OBX = st.tuples(
     st.sampled_from(["", "1", "a", "1~2"]),
     st.sampled_from(
         ["13.2", "13,2", "1.250", "-0", "0.00000001", "007", "1e3", "5000000", "n.d.", "not measured", "12~13", "<5",
-         "^5", "<^5", ">=^2^-^3", "POS^positivo^L", "a\\T\\b\\.br\\c", "\x01", " ", '""', "", "20260312", "0830",
+         "^5", "<^5", ">=^5000000", "=^5", "<^0.50^", ">=^2^-^3", "giallo", "cellule è", "1+",
+         "POS^positivo^L", "a\\T\\b\\.br\\c", "\x01", " ", '""', "", "20260312", "0830",
          "1^2", "https://x.example/1^^application^pdf", "^text^plain^A^hello"],
     ),
     st.sampled_from(["g/dL", "g/L", "10*3/uL", "cell/mm3", "furlong", "", "%^^UCUM", "10^9/L", '""']),

@@ -25,7 +25,12 @@ def dataclasses_of_ours():
 
 def test_no_dataclass_shows_a_secret():
     found = list(dataclasses_of_ours())
-    shown = {(one.__name__, field.name) for one in found for field in dataclasses.fields(one) if field.repr}
+    shown = {
+        (one.__name__, field.name)
+        for one in found
+        for field in dataclasses.fields(one)
+        if field.repr and field.type != "bool"
+    }
 
     assert Keys in found
     assert {pair for pair in shown if SECRET.search(pair[1]) or pair[0] == "Keys"} == {("Keys", "active")}

@@ -225,3 +225,20 @@ def test_a_site_s_cache_does_not_grow_with_what_a_sender_makes_up(monkeypatch):
     first = memory_after(60)
     assert memory_after(300) < first + 500_000
     tracemalloc.stop()
+
+
+def test_who_answers_for_a_result_is_stated_in_every_message_and_what_is_not_mapped_of_it_is_listed():
+    translator = SiteTranslator({SITE.id: SITE}, {"ehr": Feed(id="ehr", site=SITE.id)}, b"k" * 32)
+
+    def said(doctor: str):
+        obx = "OBX|1|NM|718-7^Hb^LN||13.5|g/dL|||||F|||20260312||" + doctor
+        made = translator.translate(text(PID, "OBR|1||L1|CBC", obx, kind="ORU^R01").encode(), "ehr", RECEIVED)
+        (performer,) = body(made, "Observation")["performer"]
+        (person,) = bodies(made, "Practitioner")
+        assert performer == {"reference": f"Practitioner/{person['id']}"}
+        return person["name"], [gap.place for gap in made.gaps if gap.kind == "authority"]
+
+    rossi, verdi = "A1^Rossi^Mario^^^^^^ELSEWHERE", "A2^Verdi^Ugo"
+    assert said(rossi) == said(rossi) == ([{"family": "Rossi", "given": ["Mario"]}], ["OBX-16"])
+    assert said(verdi) == ([{"family": "Verdi", "given": ["Ugo"]}], [])
+    assert said(rossi) == ([{"family": "Rossi", "given": ["Mario"]}], ["OBX-16"])

@@ -88,9 +88,9 @@ def database(run):
 @pytest.mark.parametrize(
     ("words", "names"),
     [
-        (("deliveries", "list", "--recipient", "ecd"), "ctms, edc, registry"),
+        (("deliveries", "list", "--recipient", "ecd"), "analysts, ctms, edc, registry"),
         (("messages", "list", "--feed", "lsi"), "adt, ankara, lis, research, trials"),
-        (("explain", "--recipient", "ecd", "--patient", NOBODY), "ctms, edc, registry"),
+        (("explain", "--recipient", "ecd", "--patient", NOBODY), "analysts, ctms, edc, registry"),
     ],
 )
 def test_an_unknown_name_is_an_error_that_lists_the_known_ones(run, words, names):

@@ -7,6 +7,7 @@ from gateway.errors import InvalidResource
 from gateway.fhir import bundle
 from gateway.fhir.checks import check
 from gateway.fhir.r5 import CROSS_VERSION, to_r5
+from gateway.fhir.r5_steps import R4_ONLY
 from tests.unit.gateway.fhir.examples_r4 import GOOD, concept, good, ref
 
 
@@ -69,8 +70,10 @@ def test_a_subjects_history_travels_in_the_cross_version_extension():
     made = to_r5(subject)
 
     model("ResearchSubject").model_validate(made)
-    assert [each["startDate"] for each in made["progress"]] == ["2026-01-01", "2026-03-01"]
-    assert made["extension"] == [other]
+    assert [each["startDate"] for each in made["progress"]] == ["2026-01-01", "2026-03-01", "2026-03-01"]
+    assert made["progress"][-1]["subjectState"]["coding"][0]["code"] == subject["status"]
+    assert made["extension"][0] == other
+    assert not any(each["url"].startswith(CROSS_VERSION) for each in made["extension"])
 
 
 def test_a_study_says_its_progress_and_its_parties():
@@ -80,7 +83,7 @@ def test_a_study_says_its_progress_and_its_parties():
     assert made["progressStatus"][0]["state"]["coding"][0]["code"] == "active"
     roles = [each["role"]["coding"][0]["code"] for each in made["associatedParty"]]
     assert roles == ["sponsor", "primary-investigator", "general-contact"]
-    assert [each["linkId"] for each in made["comparisonGroup"]] == ["low", "high-dose"]
+    assert [each["linkId"] for each in made["comparisonGroup"]] == ["low-dose", "high-dose"]
     assert made["recruitment"] == {"actualGroup": ref("Group")}
     assert made["relatedArtifact"][0]["document"] == {"url": "http://example.org/protocol"}
 
@@ -109,7 +112,13 @@ def test_an_encounter_keeps_what_it_says():
     assert made["participant"][0]["actor"] == ref("Practitioner")
     assert made["admission"] == {"admitSource": concept("gp")}
     assert made["dietPreference"] == [concept("halal")]
-    assert made["diagnosis"] == [{"condition": [{"reference": ref("Condition")}], "use": [concept("AD")]}]
+    assert made["diagnosis"] == [
+        {
+            "condition": [{"reference": ref("Condition")}],
+            "use": [concept("AD")],
+            "extension": [{"url": f"{R4_ONLY}Encounter.diagnosis.rank", "valuePositiveInt": 1}],
+        }
+    ]
     assert [value for reason in made["reason"] for value in reason["value"]] == [
         {"concept": concept("transplant")},
         {"reference": ref("Condition")},

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from gateway.fhir.checks import validate
-from gateway.model.names import LOINC, OBSERVATION_CODES, PROTOCOL_VISIT, SOURCE_VALUE, UCUM
+from gateway.model.names import CLIENT_ID, GATEWAY, LOINC, OBSERVATION_CODES, PROTOCOL_VISIT, SOURCE_VALUE, UCUM
 from gateway.model.recipient import ReleaseRule
 from gateway.model.study import Consent
 from gateway.release.blinding import code_reveals
@@ -281,7 +281,8 @@ def test_an_organization_needs_no_subject():
 
 def test_every_rule_is_explained():
     named = {"type", "study", "not-a-subject", "status", "consent", "purpose", "no-date", "before-consent", "after-end",
-             "merged", "held", "code", "blinded", "entered-in-error", "value", "required", "invalid"}  # fmt: skip
+             "merged", "held", "code", "blinded", "entered-in-error", "value", "required", "invalid",
+             "deleted"}  # fmt: skip
 
     assert named == RULES.keys()
 
@@ -291,3 +292,60 @@ def test_every_rule_is_explained():
 )
 def test_what_is_no_code_may_reveal_an_arm(coding):
     assert code_reveals({"resourceType": "Observation", "code": {"coding": coding}})
+
+
+def test_what_was_deleted_does_not_leave():
+    decision = release(version(an_observation(), gone=True), rights_of(), subject(), NOON)
+
+    assert decision == Withheld("deleted")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"resourceType": "Procedure", "status": "completed"},
+        {"resourceType": "MedicationAdministration", "status": "completed",
+         "effectiveDateTime": "2026-03-10", "medicationCodeableConcept": {"text": "x", "coding": [{"code": "1"}]}},
+    ],
+)  # fmt: skip
+def test_what_is_done_to_a_patient_never_reaches_a_blinded_view(body):
+    stored = version(body | {"id": uid("done"), "subject": {"reference": f"Patient/{uid('patient')}"}}, date=NOON)
+    listed = {body["resourceType"]: ReleaseRule((*(body.keys() - {"resourceType"}), "subject"))}
+    files = [recipient(release=EVERYTHING | listed, blinded=blinded) for blinded in (True, False)]
+
+    said = [release(stored, rights_of(file), subject(), NOON) for file in files]
+
+    assert isinstance(said[0], Withheld)
+    assert said[0].rule == "blinded"
+    assert isinstance(said[1], Let)
+
+
+def test_a_blinded_view_sees_no_members_of_a_group():
+    group = {
+        "resourceType": "Group", "id": uid("group"), "type": "person", "actual": True, "quantity": 1,
+        "member": [{"entity": {"reference": f"Patient/{uid('patient')}"}}],
+    }  # fmt: skip
+    listed = EVERYTHING | {"Group": ReleaseRule(("type", "actual", "member", "quantity"))}
+    blinded, seeing = (
+        release(version(group), rights_of(recipient(release=listed, blinded=blinded)), None, NOON)
+        for blinded in (True, False)
+    )
+
+    assert blinded.body.keys() == {"resourceType", "id", "meta", "type", "actual"}
+    assert seeing.body["member"] == [
+        {"entity": {"reference": f"Patient/{rights_of(recipient()).public_id(uid('patient'))}"}}
+    ]
+
+
+def test_a_pseudonymous_view_is_told_who_said_it_where_that_is_a_system():
+    clients = {"system": CLIENT_ID, "value": "ctms"}
+    agents = [{"who": {"identifier": clients}}, {"who": {"display": GATEWAY}}]
+    provenance = {
+        "resourceType": "Provenance", "id": uid("provenance"), "recorded": "2026-03-10T12:00:00Z",
+        "target": [{"reference": f"Observation/{uid('one')}"}], "agent": agents,
+    }  # fmt: skip
+    listed = recipient(release=EVERYTHING | {"Provenance": ReleaseRule(("target", "recorded", "agent"))})
+
+    assert decide(provenance, listed).body["agent"] == agents
+    for who in ({"display": "Dr. Rossi"}, {"identifier": {"system": "urn:x", "value": "Rossi"}}):
+        assert decide(provenance | {"agent": [{"who": who}]}, listed).rule == "required"

@@ -134,6 +134,30 @@ def test_what_waits_is_paid_in_few_transactions_and_each_once(store, clock, brok
         assert len(tx.audit.find(action="delivery-accepted")) == len(ids)
 
 
+def test_what_has_ended_is_settled_with_what_begins(store, clock):
+    counting = Counting(store)
+    deliver = deliver_to(counting, clock, ScriptedRecipient())
+    first, second = plan_many(store, clock, 2)
+    begun, _ = deliver.begin("edc", [first])
+    ended = deliver.send(begun)
+    counting.written = 0
+
+    begun, stands = deliver.begin("edc", [second], ended)
+
+    assert counting.written == 2  # to claim; to note and to settle
+    assert ([one.delivery.id for one in begun], [one.id for one in stands]) == ([second], [first])
+    assert paid(store, [first])
+
+
+def test_what_has_ended_is_settled_though_nothing_begins(store, clock):
+    deliver = deliver_to(store, clock, ScriptedRecipient())
+    (id,) = plan_many(store, clock, 1)
+    begun, _ = deliver.begin("edc", [id])
+
+    assert deliver.begin("edc", [id], deliver.send(begun))[0] == []
+    assert paid(store, [id])
+
+
 def test_a_slow_attempt_holds_up_neither_the_others_nor_their_settling(store, clock, broker):
     ids = plan_many(store, clock, 40)
     far_end = Blocking(slow=ids[0])

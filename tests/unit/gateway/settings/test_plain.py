@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from gateway.errors import ConfigurationError
 from gateway.settings import load
 from tests.story import CONFIG
 
@@ -93,3 +94,29 @@ def test_settings_show_no_password(folder):
 
     assert "Sesame1" in settings.database_url.get_secret_value()
     assert "Sesame1" not in f"{settings!r} {settings.database_url}"
+
+
+@pytest.mark.parametrize(
+    ("table", "refused"),
+    [
+        ('[fhir]\nbase_url = "http://gateway.example"', r"fhir\.base_url: http:// from another machine"),
+        ('[fhir]\nbase_url = "https://me:Sesame1@gateway.example"', r"fhir\.base_url: is not a URL without a name"),
+        ('[fhir]\nbase_url = "https://gateway.example/"', r"fhir\.base_url: String should match"),
+        ('[fhir]\nprivate_networks = ["10.1.0.1/16"]', r"fhir\.private_networks\.0: '10\.1\.0\.1/16' is no network"),
+        ('[fhir]\nbase_url = "https://gateway.example/api"\nprivate_networks = ["10.1.0.0/16"]', ""),
+        ('[fhir]\nbase_url = "http://127.0.0.1:8080"', ""),
+        ('[http]\nclient_ca = "clients.pem"', r"http\.client_ca: certificates are shown over TLS alone"),
+    ],
+)
+def test_where_clients_of_the_fhir_api_are_told_to_reach_it_is_checked(folder, table, refused):
+    path = folder / "gateway.toml"
+    path.write_text(f"{path.read_text()}\n{table}\n")
+
+    try:
+        found = errors(folder)
+    except ConfigurationError as error:
+        found = [str(error).removeprefix(f"{folder}/")]
+
+    assert len(found) == bool(refused)
+    assert all(re.match(rf"gateway\.toml:\d+: {refused}", line) for line in found)
+    assert "Sesame1" not in "".join(found)

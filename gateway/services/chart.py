@@ -1,0 +1,346 @@
+"""One patient as one view sees it: the chart, and what is in it.
+
+The patient ``""`` stands for what belongs to nobody: studies, organizations. What is in a chart is ``Seen``: the
+released form under the view's own ids, with ``meta.versionId`` and ``meta.lastUpdated``; a reference to what the view
+may not see is not in it.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from datetime import datetime
+from functools import cached_property, lru_cache
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from msgspec import Struct
+
+from gateway.fhir import codec
+from gateway.fhir.r5 import to_r5
+from gateway.model.resource import ResourceVersion
+from gateway.model.study import Subject
+from gateway.ports import Shown
+from gateway.release.decision import Let
+from gateway.release.policy import Rights
+from gateway.release.release import Releasing
+from gateway.services.subjects import ENTITLING, Standing, standing
+
+if TYPE_CHECKING:
+    from gateway.services.pull import Pull
+
+Release = Literal["R4", "R5"]
+
+_REFERENCE: Final = re.compile(rb'"reference":"([A-Z][A-Za-z]*)/([0-9a-f-]{36})"')
+_MARKED: Final = b',"meta":{'
+
+
+class Seen(Struct, frozen=True, gc=False):
+    """A resource as a view sees it. ``id`` is the view's own; ``text`` its JSON; ``last_updated`` UTC.
+
+    ``last_updated`` is when this form could be had first: the time of storing, or of what entitled the view to it.
+    ``stored`` is what it was made of, and stays inside.
+    """
+
+    type: str
+    id: str
+    text: bytes
+    last_updated: datetime
+    stored: ResourceVersion
+
+    @property
+    def reference(self) -> str:
+        """``Type/id``, the id the view's own."""
+        return f"{self.type}/{self.id}"
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What ``text`` says, built anew."""
+        built: dict[str, Any] = codec.decode(self.text)
+        return built
+
+    @property
+    def shown(self) -> Shown:
+        """What is noted of it when it is shown."""
+        return Shown(self.type, self.stored.id, self.stored.version, self.stored.patient)
+
+
+class Chart:
+    """One patient, or what belongs to nobody, as one view sees it.
+
+    ``heads``: every newest version, if all are read. ``releasing``: of the charts beside it, which are let go with it.
+    ``persons``: every newest version of the types in ``ENTITLING``, if they are read.
+    """
+
+    def __init__(
+        self,
+        pull: Pull,
+        rights: Rights,
+        patient: str,
+        heads: Iterable[ResourceVersion] | None = None,
+        releasing: Releasing | None = None,
+        *,
+        persons: Sequence[ResourceVersion] | None = None,
+    ) -> None:
+        self.pull = pull
+        self.rights = rights
+        self.patient = patient
+        self._whole = heads is not None
+        self._persons = persons
+        self._heads: dict[str, ResourceVersion | None] = {head.id: head for head in (heads or persons or ())}
+        self._orders: dict[str, list[ResourceVersion]] = {}
+        self._decided: dict[str, Seen | None] = {}
+        self._met: frozenset[str] = frozenset()
+        self._open: list[str] = []
+        self._relied: set[str] = set()
+        self._releasing = releasing or Releasing(rights, pull.now)
+        self._links = self._releasing.links(patient, self._reach)
+
+    # --- what is in it ----------------------------------------------------------------------------------------------
+
+    def of_type(self, type: str) -> Iterator[Seen]:
+        """Yield what the view sees of a type, in the order of the view's ids."""
+        yield from (seen for head in self.heads(type) if (seen := self.seen(head)) is not None)
+
+    def heads(
+        self, type: str, behind: str = "", wanted: Callable[[ResourceVersion], bool] | None = None
+    ) -> list[ResourceVersion]:
+        """Return the newest stored version of each resource of a type that could be seen, in the order of the view's.
+
+        ``behind``: those alone that come behind this one (its internal id). ``wanted``: those that it holds for.
+        """
+        if type not in self.rights.types:
+            return []
+        if wanted is not None:
+            found = self._ordered([head for head in self._of_type(type) if wanted(head)])
+        else:
+            found = self._orders[type] = self._orders.get(type) or self._ordered(self._of_type(type))
+        if not behind:
+            return found
+        return found[bisect_right(found, place(self.rights, behind), key=lambda head: place(self.rights, head.id)) :]
+
+    def _of_type(self, type: str) -> Sequence[ResourceVersion]:
+        if self._persons is not None and type in ENTITLING:
+            return [head for head in self._persons if head.type == type]
+        return self._by_type.get(type, ())
+
+    def _ordered(self, heads: Sequence[ResourceVersion]) -> list[ResourceVersion]:
+        ids = self.rights.public_ids([head.id for head in heads])
+        return sorted(heads, key=lambda head: ids.get(head.id, head.id))
+
+    @property
+    def everything(self) -> list[ResourceVersion]:
+        """Every newest version."""
+        self._read_all()
+        return [head for head in self._heads.values() if head is not None and self._is_own(head)]
+
+    def types(self) -> list[str]:
+        """Return the types there are in it, sorted."""
+        return sorted(self._by_type.keys() & self.rights.types.keys())
+
+    @cached_property
+    def _by_type(self) -> dict[str, list[ResourceVersion]]:
+        """Every newest version by type."""
+        self._read_all()
+        found: dict[str, list[ResourceVersion]] = {}
+        for head in self._heads.values():
+            if head is not None and self._is_own(head):
+                found.setdefault(head.type, []).append(head)
+        return found
+
+    def _is_own(self, head: ResourceVersion) -> bool:
+        return head.patient == self.patient
+
+    def by_reference(self, reference: str) -> Seen | None:
+        """Return what a reference of a resource the view sees names (``Type/id``, the view's own id)."""
+        type, _, id = reference.partition("/")
+        try:
+            head = self._head(self.rights.internal_id(id))
+        except ValueError:
+            return None
+        if head is None or head.type != type:
+            return None
+        if head.patient == self.patient:
+            return self.seen(head)
+        if head.patient and self.patient:
+            return None
+        return self.pull.chart(self.rights, head.patient).seen(head)
+
+    def seen(self, head: ResourceVersion) -> Seen | None:
+        """Return a resource of this chart as the view sees it; None when it does not."""
+        if head.id not in self._decided:
+            self._heads.setdefault(head.id, head)
+            self._open.append(head.id)
+            seen = self._see(head)
+            self._open.pop()
+            if seen is None and head.id in self._relied:
+                self._forget()
+            self._decided[head.id] = seen
+        return self._decided[head.id]
+
+    def withholds(self, head: ResourceVersion) -> bool:
+        """Whether a resource of a patient is withheld wherever its references lead: nothing needs to be read for that.
+
+        So that it takes no longer to withhold it than to miss it.
+        """
+        if not self.patient or self._releasing.permitted(head, self.subject) is not None:
+            return bool(self.patient)
+        anywhere = self._releasing.links(self.patient, None)
+        return not isinstance(self._releasing.shaped(head, self.subject, anywhere), Let)
+
+    def past(self, version: ResourceVersion) -> Seen | None:
+        """Return an earlier version as the view would see it today; None when it would not."""
+        return self._see(version) if version.patient == self.patient else None
+
+    # --- deciding ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def standing(self) -> Standing:
+        """The patient's places in studies."""
+        if not self.patient:
+            return Standing({})
+        if self._whole:
+            own = (head for head in self._heads.values() if head is not None and self._is_own(head))
+            versions = [head for head in own if head.type in ENTITLING]
+            versions.sort(key=lambda head: head.change)
+        elif self._persons is not None:
+            versions = list(self._persons)
+        else:
+            versions = self.pull.tx.resources.of_patient(self.patient, types=ENTITLING)
+        return standing(versions, self.patient, self.pull.policy)
+
+    @property
+    def subject(self) -> Subject | None:
+        """The patient's place in the view's study."""
+        return self.standing.subjects.get(self.rights.study.id)
+
+    @cached_property
+    def entitled_at(self) -> datetime | None:
+        """When what entitles the view to the patient's data was stored, or begins to hold; None: nothing does."""
+        subject = self.subject
+        if subject is None:
+            return None
+        behind = {subject.resource, *(consent.resource for consent in subject.consents)}
+        times = [version.stored_at for version in self.standing.versions if version.id in behind]
+        given = [one.given_at for one in subject.consents if one.given_at is not None and one.given_at <= self.pull.now]
+        return max([*times, *given])
+
+    def last_updated(self, version: ResourceVersion) -> str:
+        """Return the ``meta.lastUpdated`` of a version, if the view sees it at all."""
+        return _moment(self._updated_at(version))
+
+    def _updated_at(self, version: ResourceVersion) -> datetime:
+        since = self.entitled_at if self.patient else None
+        return version.stored_at if since is None else max(version.stored_at, since)
+
+    def _see(self, version: ResourceVersion) -> Seen | None:
+        if not self.patient and not self.pull.concerns(self.rights, version):
+            return None
+        let = self.let(version)
+        return None if let is None else self._formed(version, let)
+
+    def let(self, version: ResourceVersion) -> Let | None:
+        """Return the form that release lets out, nobody asking whether what belongs to nobody concerns the view."""
+        # What may not leave is decided on before anything else is read for it: that takes no longer than to miss it.
+        if self._releasing.permitted(version, self.subject) is not None:
+            return None
+        self._read_ahead(version)
+        let = self._releasing.shaped(version, self.subject, self._links)
+        return let if isinstance(let, Let) else None
+
+    def _formed(self, version: ResourceVersion, let: Let) -> Seen:
+        at = self._updated_at(version)
+        text = _with_meta(version, let, at)
+        if self.pull.release == "R5":
+            text = codec.encode(self._in_r5(version, codec.decode(text)))
+        return Seen(version.type, let.id, text, at, version)
+
+    def _in_r5(self, version: ResourceVersion, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the R5 form; of a ResearchSubject with the states it was in before, those the recipient may see."""
+        if version.type != "ResearchSubject" or version.version == 1:
+            return to_r5(body)
+        before = (one for one in self.pull.tx.resources.versions(version.id) if one.version <= version.version)
+        said = [one.status for one in before if one.patient == self.patient]
+        states = [state for state, _ in groupby(said) if state in self.rights.recipient.statuses]
+        return to_r5(body, states[:-1])
+
+    def _reach(self, reference: str) -> bool:
+        type, _, id = reference.partition("/")
+        head = self._head(id)
+        if head is None or head.type != type:
+            return False
+        if not self.patient and head.patient:  # a member of a Group
+            return self.pull.chart(self.rights, head.patient).seen(head) is not None
+        if head.patient not in ("", self.patient):
+            return False
+        if not head.patient:
+            # What belongs to nobody is seen because it is referred to, here.
+            return self._releasing.permitted(head, None) is None
+        if id in self._open:
+            self._relied.add(id)  # it refers to what refers to it
+            return True
+        return self.seen(head) is not None
+
+    def _forget(self) -> None:
+        """Decide again on everything: something was taken to be seen, while it was being decided on, that is not."""
+        self._decided = {id: seen for id, seen in self._decided.items() if seen is None}
+        self._relied.clear()
+        self._links.forget()
+
+    def _read_all(self) -> None:
+        """Read everything of the patient, or all that belongs to nobody, once."""
+        if not self._whole:
+            found = self.pull.tx.resources.of_patient(self.patient)
+            self._heads.update((head.id, head) for head in found)
+            self._whole = True
+
+    def _head(self, id: str) -> ResourceVersion | None:
+        if id not in self._heads:
+            self._heads[id] = self.pull.tx.resources.heads((id,)).get(id)
+        return self._heads[id]
+
+    def meet(self, types: Collection[str]) -> None:
+        """Read ahead for all that is of these types, where all of it will be looked at."""
+        met = [head for head in self._heads.values() if head is not None and head.type in types and self._is_own(head)]
+        seen = {type.encode() for type in self.rights.types}
+        bodies = b"".join([head.body for head in met])
+        ids = b"/".join({id for kind, id in _REFERENCE.findall(bodies) if kind in seen})
+        named = set(ids.decode().split("/")) if ids else set()
+        missing = named - self._heads.keys()
+        if missing:
+            found = self.pull.tx.resources.heads(missing)
+            self._heads.update((id, found.get(id)) for id in missing)
+        self._releasing.ids.meet({*named, *(head.id for head in met)})
+        self._met = self._met.union(types)
+
+    def _read_ahead(self, version: ResourceVersion) -> None:
+        """Read what a version refers to in one go."""
+        if version.type in self._met:
+            return
+        named = {id.decode() for kind, id in _REFERENCE.findall(version.body) if kind.decode() in self.rights.types}
+        missing = named - self._heads.keys()
+        if missing:
+            found = self.pull.tx.resources.heads(missing)
+            self._heads.update((id, found.get(id)) for id in missing)
+
+
+def place(rights: Rights, internal: str) -> str:
+    """Return what a view's patients, and the resources of a chart, are put in order by: the view's own id."""
+    return rights.public_ids((internal,)).get(internal, internal)
+
+
+def _with_meta(version: ResourceVersion, let: Let, at: datetime) -> bytes:
+    """Return the released form with its version and time (FHIR R4, Resource.meta)."""
+    head = len(f'{{"resourceType":"{version.type}","id":"{let.id}"')
+    meta = f',"meta":{{"versionId":"{version.version}","lastUpdated":"{_moment(at)}"'.encode()
+    rest = let.text[head:]
+    if rest.startswith(_MARKED):
+        return b"%b%b,%b" % (let.text[:head], meta, rest[len(_MARKED) :])
+    return b"%b%b}%b" % (let.text[:head], meta, rest)
+
+
+@lru_cache(maxsize=1024)
+def _moment(at: datetime) -> str:
+    """Return a moment (UTC) as an instant; what one message brought has one."""
+    return at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

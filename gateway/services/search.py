@@ -1,0 +1,349 @@
+"""Searching what a caller sees: candidates in a fixed order, matched in the form in which they would leave.
+
+The order is that of (view, patient, resource), by the view's own ids, which says nothing to anybody: what exists all
+along appears on exactly one page, whatever is written meanwhile. A sort gathers every match first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from itertools import islice
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from gateway.errors import RequestRefused
+from gateway.fhir.search.parameters import parameters
+from gateway.fhir.search.query import Include, Query, parse
+from gateway.model.access import Scope
+from gateway.model.resource import ResourceVersion
+from gateway.release.policy import SHARED, Rights
+from gateway.services.chart import Chart, Release, Seen
+from gateway.services.page_tokens import Position
+from gateway.services.pull import Pull
+from gateway.services.subjects import ENTITLING
+
+Limits = Callable[[dict[str, Any]], bool]
+"""Whether a token's scopes let a resource be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A resource that matches, the chart it is in, and where a search goes on behind it."""
+
+    seen: Seen
+    chart: Chart
+
+    def position(self, trail: tuple[bytes, ...] = ()) -> Position:
+        """Return the place behind it."""
+        view = self.chart.rights.view
+        return Position(view.recipient, view.study, self.chart.patient, self.seen.stored.id, trail)
+
+    def mark(self, query: Query) -> bytes:
+        """Return by what it is recognised in a sorted list, as long as it is sorted by the same."""
+        view = self.chart.rights.view
+        place = (view.recipient, view.study, self.seen.stored.id, query.sort_key(self.seen.body))
+        return blake2b(repr(place).encode("utf-8", "replace"), digest_size=12).digest()
+
+
+def limits_of(scopes: Iterable[Scope], pull: Pull, base: str) -> Limits | None:
+    """Return what the queries of scopes let through (SMART 2.2, finer-grained constraints); None: everything.
+
+    Raises ``RequestRefused`` for a query that cannot be read.
+    """
+    queries = []
+    for scope in scopes:
+        if not scope.query:
+            return None
+        queries.append(scope)
+    return _Limits(queries, pull, base)
+
+
+class _Limits:
+    def __init__(self, scopes: list[Scope], pull: Pull, base: str) -> None:
+        self._scopes = scopes
+        self._pull = pull
+        self._base = base
+        self._queries: dict[str, list[Query]] = {}
+
+    def __call__(self, resource: dict[str, Any]) -> bool:
+        kind = resource["resourceType"]
+        if kind not in self._queries:
+            asked = [pairs_of(scope.query) for scope in self._scopes]
+            self._queries[kind] = [parse(self._pull.release, kind, pairs, base=self._base) for pairs in asked]
+        return any(query.matches(resource, NOWHERE) for query in self._queries[kind])
+
+
+def references_of(release: Release, resource: dict[str, Any], parameter: str) -> list[str]:
+    """Return the references (``Type/id``) a reference parameter finds in a resource."""
+    known = parameters(release, resource["resourceType"]).get(parameter)
+    found = (value for path in (known.paths if known else ()) for value in path.get(resource))
+    return [one["reference"] for one in found if isinstance(one, dict) and isinstance(one.get("reference"), str)]
+
+
+def pairs_of(text: str) -> list[tuple[str, str]]:
+    """Return the name-value pairs of a query string."""
+    return parse_qsl(text, keep_blank_values=True)
+
+
+class _Nowhere:
+    """A world in which no reference leads anywhere: a scope's query looks at the resource alone."""
+
+    def resolve(self, reference: str) -> dict[str, Any] | None:
+        return None
+
+    def referring(self, type: str, parameter: str, to: str) -> Iterable[dict[str, Any]]:
+        return ()
+
+
+NOWHERE: Final = _Nowhere()
+
+
+class ChartWorld:
+    """What a resource of a chart is linked with, as far as the caller may search for it (chaining, ``_has``)."""
+
+    def __init__(self, search: Search, chart: Chart) -> None:
+        self._search = search
+        self._chart = chart
+
+    def resolve(self, reference: str) -> dict[str, Any] | None:
+        """Return the resource a reference names."""
+        type = reference.partition("/")[0]
+        seen = self._chart.by_reference(reference) if self._search.may_see(type) else None
+        return None if seen is None else self._search.within(seen)
+
+    def referring(self, type: str, parameter: str, to: str) -> Iterator[dict[str, Any]]:
+        """Yield the resources of a type that refer to one."""
+        if not self._search.may_see(type):
+            return
+        for chart in self._search.beside(self._chart):
+            for seen in chart.of_type(type):
+                body = self._search.within(seen)
+                if body is not None and to in references_of(self._search.pull.release, body, parameter):
+                    yield body
+
+
+class Search:
+    """Searches for one caller in one transaction. ``base``: the FHIR base URL, for absolute references."""
+
+    def __init__(self, pull: Pull, base: str) -> None:
+        self.pull = pull
+        self.base = base
+        self._limits: dict[str, Limits | None] = {}
+
+    # --- what the scopes allow --------------------------------------------------------------------------------------
+
+    def may_see(self, type: str) -> bool:
+        """Whether the token lets its bearer search for a type."""
+        return bool(self.pull.caller.scopes_for(type, "s"))
+
+    def limits(self, type: str) -> Limits | None:
+        """Return what the scopes' queries let through of a type."""
+        if type not in self._limits:
+            caller = self.pull.caller
+            scopes = caller.scopes_for(type, "s") or caller.scopes_for(type, "r")
+            self._limits[type] = limits_of(scopes, self.pull, self.base)
+        return self._limits[type]
+
+    def within(self, seen: Seen) -> dict[str, Any] | None:
+        """Return a resource's body when the scopes let it be seen."""
+        limits, body = self.limits(seen.type), seen.body
+        return body if limits is None or limits(body) else None
+
+    # --- matches ----------------------------------------------------------------------------------------------------
+
+    def matches(self, query: Query, after: Position | None = None) -> Iterator[Match]:
+        """Yield what matches, in the fixed order, behind a position."""
+        for chart in self._charts(query, after):
+            world = ChartWorld(self, chart)
+            limits = self.limits(query.type)
+            behind = after.resource if after is not None and self._is_at(after, chart) else ""
+            for head in chart.heads(query.type, behind, _may_match(query, chart)):
+                seen = chart.seen(head)
+                if seen is None:
+                    continue
+                body = seen.body
+                found = (limits is None or limits(body)) and query.matches(body, world)
+                if found and not self._found_before(query, chart.rights, head):
+                    yield Match(seen, chart)
+
+    def _found_before(self, query: Query, rights: Rights, head: ResourceVersion) -> bool:
+        """Whether an earlier view of the caller's, which knows the resource by the same id, has it as a match."""
+        for earlier in self.pull.views[: self.pull.views.index(rights)]:
+            if query.type not in earlier.types or not _same_ids(earlier, rights):
+                continue
+            chart = self.pull.chart(earlier, head.patient)
+            seen = chart.seen(head)
+            body = None if seen is None else self.within(seen)
+            if body is not None and query.matches(body, ChartWorld(self, chart)):
+                return True
+        return False
+
+    def first(self, query: Query, count: int, after: Position | None = None) -> list[Match]:
+        """Return the first matches behind a position, ``count`` at most."""
+        return list(islice(self.matches(query, after), count))
+
+    def sorted(self, query: Query) -> list[Match]:
+        """Return every match, as the query sorts them; equals stay in the fixed order."""
+        return sorted(self.matches(query), key=lambda match: query.sort_key(match.seen.body))
+
+    def behind(self, query: Query, matches: list[Match], after: Position) -> list[Match]:
+        """Return the sorted matches behind a position: behind the last of its trail that is sorted as it was.
+
+        Raises ``RequestRefused`` (410) when none of them is.
+        """
+        places = {match.mark(query): place for place, match in enumerate(matches)}
+        known = [places[mark] for mark in after.trail if mark in places]
+        if not known:
+            raise RequestRefused(410, "expired", "too much has changed to go on: begin the search again", ("_page",))
+        return matches[known[-1] + 1 :]
+
+    def _charts(self, query: Query, after: Position | None) -> Iterator[Chart]:
+        views = [rights for rights in self.pull.views if query.type in rights.types]
+        if after is not None:
+            places = [(rights.view.recipient, rights.view.study) for rights in views]
+            here = (after.recipient, after.study)
+            views = views[places.index(here) :] if here in places else []
+        for place, rights in enumerate(views):
+            if query.type in SHARED:
+                yield self.pull.shared(rights)
+                continue
+            patients = self._patients(rights, query)
+            if after is not None and not place:
+                behind = {after.patient, *self.pull.patients_behind(rights, after.patient)}
+                patients = [one for one in patients if one in behind]
+            if query.type in ENTITLING:
+                yield from self.pull.charts_of_persons(rights, patients)
+            elif len(patients) == 1:
+                yield self.pull.chart(rights, patients[0])
+            elif query.narrow:
+                yield from self.pull.charts_worth(rights, patients, query, NOWHERE)
+            else:
+                yield from self.pull.whole_charts(rights, patients)
+
+    def _patients(self, rights: Rights, query: Query) -> Sequence[str]:
+        subjects = query.subjects()
+        everyone = self.pull.patients(rights)
+        if subjects is None:
+            return everyone
+        named = set()
+        for public in subjects:
+            try:
+                named.add(rights.internal_id(public))
+            except ValueError:
+                continue
+        return [one for one in everyone if one in named] if named else []
+
+    def _is_at(self, after: Position, chart: Chart) -> bool:
+        view = chart.rights.view
+        return (after.recipient, after.study, after.patient) == (view.recipient, view.study, chart.patient)
+
+    def beside(self, chart: Chart) -> Iterator[Chart]:
+        """Yield the charts in which something may refer to a resource of a chart."""
+        yield chart
+        if not chart.patient:
+            yield from self.pull.charts(chart.rights)
+
+    # --- what goes with them ----------------------------------------------------------------------------------------
+
+    def included(self, query: Query, matches: Iterable[Match]) -> list[Seen]:
+        """Return what the query includes with its matches, each once (FHIR R4, 3.1.1.4.13)."""
+        return _Inclusion(self, query).of(list(matches))
+
+
+def _may_match(query: Query, chart: Chart) -> Callable[[ResourceVersion], bool]:
+    """Return whether a version of a chart may match, which is asked before anything is made of it."""
+    named = [_internal(chart.rights, ids) for ids in query.named]
+    timed = query.timed
+    known: dict[str, bool] = {}
+
+    def of_time(head: ResourceVersion) -> bool:
+        moment = chart.last_updated(head)
+        if moment not in known:
+            known[moment] = query.may_be_of(moment, NOWHERE)
+        return known[moment]
+
+    def may(head: ResourceVersion) -> bool:
+        body = head.body
+        for ids in named:
+            if not any(id in body for id in ids):
+                return False
+        return query.may(body) and (not timed or of_time(head))
+
+    return may
+
+
+def _internal(rights: Rights, publics: Iterable[str]) -> list[bytes]:
+    """Return the internal ids that a view's own stand for: these are what stored resources refer to."""
+    found = []
+    for public in publics:
+        with suppress(ValueError):
+            found.append(rights.internal_id(public).encode())
+    return found
+
+
+def _same_ids(one: Rights, other: Rights) -> bool:
+    """Whether two views know a resource by the same id."""
+    return one.pseudonymous == other.pseudonymous and (not one.pseudonymous or one.study.id == other.study.id)
+
+
+MOST_ROUNDS: Final = 3
+"""How often ``:iterate`` goes on."""
+
+
+class _Inclusion:
+    def __init__(self, search: Search, query: Query) -> None:
+        self._search = search
+        self._query = query
+        self._found: dict[tuple[str, str], Match] = {}
+
+    def of(self, matches: list[Match]) -> list[Seen]:
+        known = {_name(match) for match in matches}
+        new, first = matches, True
+        for _ in range(MOST_ROUNDS):
+            found = {_name(one): one for match in new for one in self._beside(match, first=first)}
+            new = [one for name, one in found.items() if name not in known]
+            known |= found.keys()
+            self._found.update((_name(one), one) for one in new)
+            first = False
+            if not new:
+                break
+        return [match.seen for match in self._found.values()]
+
+    def _beside(self, match: Match, *, first: bool) -> Iterator[Match]:
+        body = match.seen.body
+        for include in self._query.include:
+            if include.source in ("*", match.seen.type) and (first or include.iterate):
+                yield from self._named(match.chart, references_of(self._release, body, include.parameter), include)
+        for include in self._query.revinclude:
+            if (first or include.iterate) and self._search.may_see(include.source):
+                yield from self._naming(match, include)
+
+    @cached_property
+    def _release(self) -> Release:
+        return self._search.pull.release
+
+    def _named(self, chart: Chart, references: Iterable[str], include: Include) -> Iterator[Match]:
+        for reference in references:
+            type = reference.partition("/")[0]
+            if (include.target and include.target != type) or not self._search.may_see(type):
+                continue
+            seen = chart.by_reference(reference)
+            if seen is not None and self._search.within(seen) is not None:
+                yield Match(seen, chart)
+
+    def _naming(self, match: Match, include: Include) -> Iterator[Match]:
+        for chart in self._search.beside(match.chart):
+            for seen in chart.of_type(include.source):
+                body = self._search.within(seen)
+                if body is None:
+                    continue
+                if match.seen.reference in references_of(self._release, body, include.parameter):
+                    yield Match(seen, chart)
+
+
+def _name(match: Match) -> tuple[str, str]:
+    return match.seen.type, match.seen.id

@@ -1,0 +1,245 @@
+"""A trial office writes over a real socket, into what a year of messages has left; on both databases."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from uuid import uuid4
+
+import httpx
+import pytest
+from fhirpy import SyncFHIRClient
+
+from gateway.model.access import Scope
+from gateway.model.message import MessageState
+from gateway.ports import MessageFilter
+from gateway.services.reconcile import Unit, reconcile
+from tests.contracts.waiting import wait_for
+
+NEW = {"resourceType": "PlanDefinition", "status": "draft", "title": "Visits"}
+
+
+@pytest.fixture(scope="module", params=["unit", "server_unit"])
+def lived_unit(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def office(lived_unit):
+    with lived_unit.client("office", studies=["mld"], writes=True) as client:
+        yield client
+
+
+@pytest.fixture
+def subject(office):
+    """A ResearchSubject that is on study, as it was read, and its ETag."""
+    return office.get("ResearchSubject", params={"status": "on-study", "_count": 1}).json()["entry"][0]["resource"]
+
+
+def issue(response):
+    return response.status_code, response.json()["issue"][0]["code"]
+
+
+def named(value):
+    return NEW | {"identifier": [{"system": "urn:plans", "value": value}]}
+
+
+def test_what_is_created_is_read_found_changed_and_gone(office):
+    value = str(uuid4())
+    created = office.post("PlanDefinition", json=named(value))
+    assert created.status_code == 201
+    url = created.headers["Location"].partition("/_history")[0]
+    assert office.get(created.headers["Location"]).json() == created.json()
+    assert office.get("PlanDefinition", params={"identifier": f"urn:plans|{value}"}).json()["total"] == 1
+
+    body = created.json() | {"title": "Other"}
+    updated = office.put(url, json=body, headers={"If-Match": created.headers["ETag"]})
+    assert (updated.status_code, updated.json()["title"], updated.headers["ETag"]) == (200, "Other", 'W/"2"')
+    assert issue(office.put(url, json=body, headers={"If-Match": created.headers["ETag"]})) == (412, "conflict")
+
+    assert office.delete(url).status_code == 204
+    assert issue(office.get(url)) == (410, "deleted")
+    history = office.get(f"{url}/_history").json()
+    assert [entry["request"]["method"] for entry in history["entry"]] == ["DELETE", "PUT", "POST"]
+    assert office.get(f"{url}/_history/1").json()["title"] == "Visits"
+    assert issue(office.get(f"{url}/_history/3")) == (410, "deleted")
+    assert office.get("PlanDefinition", params={"identifier": f"urn:plans|{value}"}).json()["total"] == 0
+
+
+def test_who_retries_creates_one(office):
+    value = str(uuid4())
+
+    def create(_):
+        return office.post(
+            "PlanDefinition", json=named(value), headers={"If-None-Exist": f"identifier=urn:plans|{value}"}
+        )
+
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(create, range(8)))
+
+    assert sorted(answer.status_code for answer in answers) == [200] * 7 + [201]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+def test_of_many_that_change_one_version_one_does(office, subject):
+    url, etag = f"ResearchSubject/{subject['id']}", f'W/"{subject["meta"]["versionId"]}"'
+
+    def change(number):
+        period = {"start": subject["period"]["start"], "end": f"2031-01-{number + 1:02}"}
+        return office.put(url, json=subject | {"period": period}, headers={"If-Match": etag})
+
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        codes = sorted(answer.status_code for answer in threads.map(change, range(6)))
+
+    assert codes == [200] + [412] * 5
+
+
+def test_a_transaction_is_whole_or_nothing(office, subject):
+    before = office.get("PlanDefinition", params={"_count": 0}).json()["total"]
+    good = {"request": {"method": "POST", "url": "PlanDefinition"}, "resource": NEW}
+    bad = {"request": {"method": "POST", "url": "PlanDefinition"}, "resource": NEW | {"status": "bogus"}}
+
+    def send(*entries):
+        return office.post("", json={"resourceType": "Bundle", "type": "transaction", "entry": list(entries)})
+
+    assert issue(send(good, bad)) == (422, "invalid")
+    assert office.get("PlanDefinition", params={"_count": 0}).json()["total"] == before
+    answer = send(good, {"request": {"method": "GET", "url": f"ResearchSubject/{subject['id']}"}}).json()
+    assert [entry["response"]["status"] for entry in answer["entry"]] == ["201 Created", "200 OK"]
+    assert office.get("PlanDefinition", params={"_count": 0}).json()["total"] == before + 1
+
+
+def test_what_is_written_reaches_who_is_delivered_to(lived_unit, office, subject):
+    """The change is planned for every view of the study, as a feed's is."""
+    url = f"ResearchSubject/{subject['id']}"
+    answer = office.patch(
+        url,
+        json=[{"op": "replace", "path": "/status", "value": "follow-up"}],
+        headers={"Content-Type": "application/json-patch+json"},
+    )
+    assert answer.status_code == 200
+    rights = lived_unit.policy.rights(
+        next(v for v in lived_unit.policy.views if (v.recipient, v.study) == ("office", "mld"))
+    )
+    with lived_unit.store.begin(write=False) as tx:
+        head = tx.resources.heads([rights.internal_id(subject["id"])]).popitem()[1]
+        planned = {
+            view.recipient: cursor.planned
+            for view in lived_unit.policy.delivered
+            if view.study == "mld" and (cursor := tx.deliveries.of_view(view, head.patient)) is not None
+        }
+        (message,) = [one for one in tx.messages.find(MessageFilter(limit=5)) if one.id == head.message]
+    assert planned
+    assert min(planned.values()) >= head.change
+    assert (message.state, message.feed[:5]) == (MessageState.TRANSLATED, "fhir:")
+
+
+def test_prefer_says_what_is_answered(office):
+    nothing = office.post("PlanDefinition", json=NEW, headers={"Prefer": "return=minimal"})
+    outcome = office.post("PlanDefinition", json=NEW, headers={"Prefer": "return=OperationOutcome"})
+
+    assert (nothing.status_code, nothing.content) == (201, b"")
+    assert (outcome.status_code, outcome.json()["resourceType"]) == (201, "OperationOutcome")
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "body", "status"),
+    [
+        ("POST", "Observation", {"resourceType": "Observation"}, 405),
+        ("POST", "ResearchStudy", {"resourceType": "ResearchStudy", "status": "active"}, 405),
+        ("POST", "Nothing", {"resourceType": "Nothing"}, 404),
+        ("POST", "PlanDefinition", b"{", 400),
+        ("POST", "PlanDefinition", b"[" * 100_000, 400),
+        ("PUT", "PlanDefinition/none", NEW | {"id": "none"}, 405),
+        ("PUT", "PlanDefinition", NEW, 400),
+        ("DELETE", "PlanDefinition/none", None, 404),
+    ],
+)
+def test_what_is_not_done_is_refused_in_words_of_fhir(office, method, url, body, status):
+    content = {"content": body} if isinstance(body, bytes) else {"json": body}
+
+    response = office.request(method, url, headers={"Content-Type": "application/fhir+json"}, **content)
+
+    assert response.status_code == status
+    assert response.json()["resourceType"] == "OperationOutcome"
+
+
+def test_a_client_that_only_reads_writes_nothing(lived_unit):
+    with lived_unit.client("office", studies=["mld"]) as reader:
+        assert issue(reader.post("PlanDefinition", json=NEW)) == (403, "forbidden")
+    scopes = (Scope("*", "rs"),)
+    with lived_unit.client("office", studies=["mld"], writes=True, scopes=scopes) as reader:
+        assert issue(reader.post("PlanDefinition", json=NEW)) == (403, "forbidden")
+
+
+def test_r5_is_written_where_nothing_is_lost(lived_unit, office, subject):
+    with lived_unit.client("office", studies=["mld"], writes=True, release="r5") as r5:
+        seen = r5.get(f"ResearchSubject/{subject['id']}")
+        body = seen.json()
+        body["period"] = {"start": "2026-01-01"}
+        body["progress"][-1]["startDate"] = "2026-01-01"
+        written = r5.put(f"ResearchSubject/{subject['id']}", json=body, headers={"If-Match": seen.headers["ETag"]})
+        assert written.status_code == 200, written.text
+        patch = [
+            {"op": "replace", "path": "/progress/0/subjectState/coding/0/code", "value": "off-study"},
+            {"op": "replace", "path": "/status", "value": "retired"},
+        ]
+        headers = {"Content-Type": "application/json-patch+json"}
+        left = r5.patch(f"ResearchSubject/{subject['id']}", json=patch, headers=headers).json()
+        assert [one["subjectState"]["coding"][0]["code"] for one in left["progress"]] == ["on-study", "off-study"]
+        assert (
+            r5.put(f"ResearchSubject/{subject['id']}", json=left).headers["ETag"] == f'W/"{left["meta"]["versionId"]}"'
+        )
+        richer = left
+        richer["progress"][-1]["milestone"] = [{"text": "first dose"}]
+        lost = r5.put(f"ResearchSubject/{subject['id']}", json=richer)
+        assert lost.status_code in (403, 422), "R4 has no place for it, or none that the view holds"
+    assert office.get(f"ResearchSubject/{subject['id']}").json()["period"] == {"start": "2026-01-01"}
+
+
+def test_fhirpy_creates_updates_and_deletes(office):
+    token = office.headers["Authorization"]
+    client = SyncFHIRClient(str(office.base_url).rstrip("/"), authorization=token)
+    value = str(uuid4())
+
+    plan = client.resource("PlanDefinition", **named(value))
+    plan.save()
+    plan["title"] = "Other"
+    plan.save()
+    again, created = (
+        client.resources("PlanDefinition")
+        .search(identifier=f"urn:plans|{value}")
+        .get_or_create(client.resource("PlanDefinition", **named(value)))
+    )
+    assert (again["id"], again["title"], created) == (plan["id"], "Other", False)
+    plan.delete()
+    assert client.resources("PlanDefinition").search(identifier=f"urn:plans|{value}").count() == 0
+
+
+def test_validating_says_what_is_wrong(office):
+    subject = office.get("ResearchSubject", params={"_count": 1}).json()["entry"][0]["resource"]
+    bad = {name: value for name, value in subject.items() if name != "meta"} | {"status": "enrolled"}
+    answer = office.post("ResearchSubject/$validate", json=bad)
+    assert answer.status_code == 200
+    assert answer.json()["issue"][0]["expression"] == ["ResearchSubject.status"]
+
+
+def test_the_statement_tells_of_writing(office):
+    statement = httpx.get(f"{office.base_url}metadata").json()
+    told = {one["type"]: {each["code"] for each in one["interaction"]} for one in statement["rest"][0]["resource"]}
+    assert {"create", "update", "patch", "delete"} <= told["ResearchSubject"]
+    assert told["ResearchStudy"] & {"create", "update", "patch", "delete"} == {"update", "patch"}
+    assert not told["Observation"] & {"create", "update", "patch", "delete"}
+    assert {"transaction", "batch"} == {one["code"] for one in statement["rest"][0]["interaction"]}
+
+
+def test_the_books_of_the_gateway_are_in_order_with_what_clients_wrote(lived_unit, office):
+    office.post("PlanDefinition", json=NEW)
+
+    wait_for(lambda: not reconcile(lived_unit.store, Unit({}, frozenset())).lost, what="every receipt")
+    found = reconcile(lived_unit.store, Unit({}, frozenset()))
+    lines = [line for line in found.feeds if line.feed.startswith("fhir:")]
+    assert lines
+    for line in lines:
+        assert line.received == line.translated + line.refused
+        assert line.versions
+    assert (found.lost, found.doubled) == ([], [])

@@ -1,0 +1,167 @@
+"""A random record, random files, and an API over them that is looked through: nothing foreign may be in an answer."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from gateway.model.access import Caller, Scope
+from gateway.model.delivery import View
+from gateway.release.policy import Policy
+from gateway.store import create_store
+from tests.asking import Api, Heard
+from tests.entitled import Oracle, revived
+from tests.records import PERSONAL, STUDIES, Making, Record, a_file
+from tests.releasing import KEYS, NOON, template
+
+EVERYTHING = (Scope("*", "cruds"),)
+MARK = re.compile(r"Zqmark\d{4}q")
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Scene:
+    """A record, files, an API over them, and what each view may see."""
+
+    def __init__(self, random: Random, record: Record, api: Api, oracles: dict[View, Oracle]) -> None:
+        self.random, self.record, self.api, self.oracles = random, record, api, oracles
+        self.heads = record.heads()
+        self.marks = {id: set(MARK.findall("".join(one.body.decode() for one in record.versions if one.id == id)))
+                      for id in self.heads}  # fmt: skip
+        self.views: tuple[View, ...] = ()
+
+    # --- what is expected ---------------------------------------------------------------------------------------------
+
+    def public(self, view: View, id: str) -> str:
+        rights = self.api.policy.rights(view)
+        assert rights is not None
+        return rights.public_id(id)
+
+    def internal(self, view: View, public: str) -> str:
+        rights = self.api.policy.rights(view)
+        assert rights is not None
+        return rights.internal_id(public)
+
+    def known(self, type: str = "") -> dict[tuple[str, str], list[tuple[View, str]]]:
+        """What the client sees, by type and the id it has for it: by which views, and the internal id."""
+        found: dict[tuple[str, str], list[tuple[View, str]]] = {}
+        for view in self.views:
+            for id in self.oracles[view].seen:
+                kind = self.heads[id].type
+                if type in ("", kind):
+                    found.setdefault((kind, self.public(view, id)), []).append((view, id))
+        return found
+
+    def allowed(self) -> set[str]:
+        """The marks and ids the client may ever meet."""
+        met: set[str] = set()
+        for view in self.views:
+            oracle = self.oracles[view]
+            for id in oracle.seen:
+                met |= {self.public(view, id)}
+                for version in oracle.versions(id):
+                    met |= set(MARK.findall(version.body.decode()))
+        return met
+
+    def is_gone(self, type: str, public: str) -> bool:
+        """Whether the client would see it, had it not been deleted."""
+        for view in self.views:
+            for id, head in self.heads.items():
+                if head.gone and (head.type, self.public(view, id)) == (type, public):
+                    oracle = self.oracles[view]
+                    before = Oracle(revived(self.record, id), oracle.file, oracle.study, NOON)
+                    if id in before.seen:
+                        return True
+        return False
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def heard(self, heard: Heard, request: str) -> Heard:
+        """Look an answer through: nothing in it may be of what the client does not see."""
+        assert heard.status < 500, (request, heard.content[:400])
+        text = heard.content.decode() + json.dumps(dict(heard.headers))
+        met = set(MARK.findall(text)) | {id for id in UUID.findall(text) if id not in request}
+        assert met <= self.allowed() | self._own_ids(heard), (request, met - self.allowed())
+        if all(self._pseudonymous(view) for view in self.views) and PERSONAL not in request:
+            assert PERSONAL not in text, request
+        return heard
+
+    def _pseudonymous(self, view: View) -> bool:
+        rights = self.api.policy.rights(view)
+        return rights is not None and rights.pseudonymous
+
+    def _own_ids(self, heard: Heard) -> set[str]:
+        """Ids that an answer has for itself: of a warning, of an export."""
+        if not heard.headers.get("content-type", "").startswith("application/fhir+json"):
+            return set(UUID.findall(heard.headers.get("content-location", "")))
+        own = set(UUID.findall(heard.headers.get("content-location", "")))
+        entries = heard.body.get("entry", ()) if heard.content else ()
+        return own | {one["fullUrl"][-36:] for one in entries if one.get("fullUrl", "").startswith("urn:uuid:")}
+
+    def get(self, client: str, path: str, query: str = "", **headers: str) -> Heard:
+        pairs = [tuple(one.split("=", 1)) for one in query.split("&") if one]
+        return self.heard(self.api.get(client, path, pairs, **headers), f"{path}?{query}")  # type: ignore[arg-type]
+
+    def found(self, client: str, path: str, query: str = "") -> list[dict[str, Any]]:
+        """The matches on every page."""
+        page = self.get(client, path, query)
+        assert page.status == 200, (path, query, page.content)
+        matches = page.resources("match")
+        while page.following:
+            page = self.heard(self.api.get(client, page.following), path)
+            assert page.status == 200
+            matches += page.resources("match")
+        return matches
+
+
+def names(resources: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(one["resourceType"], one["id"]) for one in resources]
+
+
+@contextmanager
+def scene(seed: int, url: str = "") -> Iterator[Scene]:
+    random = Random(seed)
+    record = Making(random).record()
+    files = [a_file(random, f"file{number}", random.choice([["mld"], ["was"], ["mld", "was"]])) for number in range(3)]
+    policy = Policy(files, STUDIES, KEYS.pseudonym)
+    with tempfile.TemporaryDirectory() as folder:
+        if not url:
+            (Path(folder) / "world.db").write_bytes(template())
+        store = create_store(url or f"sqlite:///{folder}/world.db", KEYS)
+        if url:
+            store.upgrade()
+        with store.begin() as tx:
+            tx.resources.append(record.versions)
+            for old, survivor in record.merged.items():
+                tx.resources.merge(old, survivor)
+        api = Api(store, policy)
+        studies = {study.id: study for study in STUDIES}
+        oracles = {
+            view: Oracle(record, policy.recipients[view.recipient], studies[view.study], NOON) for view in policy.views
+        }
+        made = Scene(random, record, api, oracles)
+        made.views = tuple(random.sample(policy.views, min(len(policy.views), random.randint(1, 3))))
+        api.callers.known = {
+            "wide": Caller("wide", made.views, EVERYTHING),
+            "other": Caller("other", made.views, EVERYTHING),
+            "narrow": Caller("narrow", made.views, tuple(narrow_scopes(random))),
+        }
+        try:
+            yield made
+        finally:
+            api.close()
+            store.close()
+
+
+def narrow_scopes(random: Random) -> list[Scope]:
+    choice = [
+        Scope("Observation", "rs"), Scope("Observation", "rs", "code=http://loinc.org|718-7"), Scope("Patient", "r"),
+        Scope("Observation", "rs", "status=final"), Scope("ResearchSubject", "rs"), Scope("Patient", "rs"),
+        Scope("Organization", "rs"), Scope("ResearchStudy", "s"), Scope("DiagnosticReport", "rs"),
+    ]  # fmt: skip
+    return random.sample(choice, random.randint(1, 4))

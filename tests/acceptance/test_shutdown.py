@@ -49,7 +49,7 @@ def test_sigterm_while_starting_is_heard(tmp_path, new_postgres_database, new_vi
         _, words = run.communicate(timeout=STOP_SECONDS)
         assert run.returncode == 0, words
         assert "the gateway has stopped" in words
-        assert processes_of(run.pid) == []
+        wait_for(lambda: not processes_of(run.pid), STOP_SECONDS, "the end of what it had started")
 
 
 def test_what_never_answers_does_not_hold_a_process_that_is_to_end(tmp_path, new_postgres_database):

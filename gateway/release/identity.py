@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -71,6 +72,17 @@ def _cipher(root: bytes, study: str) -> Cipher[modes.ECB]:
     return Cipher(algorithms.AES256(key), modes.ECB())  # noqa: S305 - one block of a random-looking UUID, never two
 
 
+class _Contexts(threading.local):
+    """The contexts of each thread by root and study. They go on: in ECB no block depends on those before it."""
+
+    def __init__(self) -> None:
+        self.encrypting = lru_cache(1024)(lambda root, study: _cipher(root, study).encryptor())
+        self.decrypting = lru_cache(1024)(lambda root, study: _cipher(root, study).decryptor())
+
+
+_CONTEXTS: Final = _Contexts()
+
+
 def pseudonym(internal: str, study: str, root: bytes) -> str:
     """Return the id of a resource in a study's pseudonymous views (UUID text). Raises ``ValueError`` for no UUID.
 
@@ -96,8 +108,7 @@ def pseudonyms(internals: Iterable[str], study: str, root: bytes) -> dict[str, s
 
 
 def _encrypted(blocks: bytes, study: str, root: bytes) -> list[str]:
-    encryptor = _cipher(root, study).encryptor()
-    text = (encryptor.update(blocks) + encryptor.finalize()).hex()
+    text = _CONTEXTS.encrypting(root, study).update(blocks).hex()
     return [_uuid(text[start : start + 32]) for start in range(0, len(text), 32)]
 
 
@@ -106,9 +117,15 @@ def _uuid(text: str) -> str:
 
 
 def resolve(public: str, study: str, root: bytes) -> str:
-    """Return the internal id behind a pseudonymous one. Raises ``ValueError`` for no UUID."""
-    decryptor = _cipher(root, study).decryptor()
-    return str(UUID(bytes=decryptor.update(UUID(public).bytes) + decryptor.finalize()))
+    """Return the internal id behind a pseudonymous one. Raises ``ValueError`` when it is not written as a UUID is."""
+    return _uuid(_CONTEXTS.decrypting(root, study).update(bytes.fromhex(written(public).replace("-", ""))).hex())
+
+
+def written(id: str) -> str:
+    """Return an id. Raises ``ValueError`` when it is not a UUID in its one spelling (RFC 9562, 4: small letters)."""
+    if _WRITTEN.fullmatch(id) is None:
+        raise ValueError("not written as a UUID is")
+    return id
 
 
 # --- elements -------------------------------------------------------------------------------------------------------

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
-from uuid import UUID
 
 from gateway.fhir import codec
 from gateway.model.delivery import View
 from gateway.model.names import OBSERVATION_CODES
 from gateway.model.recipient import Recipient, ReleaseRule
+from gateway.model.resource import ResourceVersion
 from gateway.model.study import Study
 from gateway.release.blinding import ARM_ELEMENTS, ARM_TYPES, reveals
 from gateway.release.elements import Tree, tree_of
-from gateway.release.identity import never, pseudonym, pseudonyms, resolve
+from gateway.release.identity import never, pseudonym, pseudonyms, resolve, written
 from gateway.release.kinds import ANY_OF, CODED, ELEMENTS, NEEDS_TYPE, REQUIRED, SHARED, UNDATED
 
 __all__ = ["ANY_OF", "ELEMENTS", "NEEDS_TYPE", "REQUIRED", "SHARED", "UNDATED", "Policy", "Rights", "TypeRights"]
@@ -63,9 +63,11 @@ class Rights:
 
     def internal_id(self, public: str) -> str:
         """Return the internal id behind one the view knows. Raises ``ValueError`` when it is not written as a UUID."""
-        if str(UUID(public)) != public:
-            raise ValueError("an id has one spelling")
-        return resolve(public, self.study.id, self._key) if self.pseudonymous else public
+        return resolve(public, self.study.id, self._key) if self.pseudonymous else written(public)
+
+    def is_of_study(self, version: ResourceVersion) -> bool:
+        """Whether what belongs to no patient is the view's study itself, or a client wrote it into that study."""
+        return version.id == self.study.resource or version.study == self.study.id
 
     @cached_property
     def digest(self) -> str:

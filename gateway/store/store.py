@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any, Final
 
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import ArgumentError
@@ -44,31 +45,62 @@ from gateway.store.seals import SqlSeals
 from gateway.store.subscriptions import SqlSubscriptions
 from gateway.store.worklist import SqlWorkList
 
+_PARTS: Final[Mapping[str, Callable[[Unit], Any]]] = {
+    "messages": SqlMessages,
+    "lanes": SqlLanes,
+    "resources": SqlResources,
+    "deliveries": SqlDeliveries,
+    "worklist": SqlWorkList,
+    "codes": SqlCodeMaps,
+    "audit": SqlAudit,
+    "alerts": SqlAlerts,
+    "accounts": SqlAccounts,
+    "answers": SqlAnswers,
+    "seals": SqlSeals,
+    "leases": SqlLeases,
+    "outbox": SqlOutbox,
+    "breakers": operations.SqlBreakers,
+    "processes": operations.SqlProcesses,
+    "sealing": SqlSealing,
+    "clients": SqlClients,
+    "subscriptions": SqlSubscriptions,
+    "exports": SqlExports,
+}
+
 
 class SqlTransaction:
     """One unit of work: everything in it is committed together, or nothing."""
 
+    messages: ports.Messages
+    lanes: ports.Lanes
+    resources: ports.Resources
+    deliveries: ports.Deliveries
+    worklist: ports.WorkList
+    codes: ports.CodeMaps
+    audit: ports.Audit
+    alerts: ports.Alerts
+    accounts: ports.Accounts
+    answers: ports.Answers
+    seals: ports.Seals
+    leases: ports.Leases
+    outbox: ports.Outbox
+    breakers: ports.Breakers
+    processes: ports.Processes
+    sealing: ports.Sealing
+    clients: ports.Clients
+    subscriptions: ports.Subscriptions
+    exports: ports.Exports
+
     def __init__(self, unit: Unit) -> None:
         self._unit = unit
-        self.messages: ports.Messages = SqlMessages(unit)
-        self.lanes: ports.Lanes = SqlLanes(unit)
-        self.resources: ports.Resources = SqlResources(unit)
-        self.deliveries: ports.Deliveries = SqlDeliveries(unit)
-        self.worklist: ports.WorkList = SqlWorkList(unit)
-        self.codes: ports.CodeMaps = SqlCodeMaps(unit)
-        self.audit: ports.Audit = SqlAudit(unit)
-        self.alerts: ports.Alerts = SqlAlerts(unit)
-        self.accounts: ports.Accounts = SqlAccounts(unit)
-        self.answers: ports.Answers = SqlAnswers(unit)
-        self.seals: ports.Seals = SqlSeals(unit)
-        self.leases: ports.Leases = SqlLeases(unit)
-        self.outbox: ports.Outbox = SqlOutbox(unit)
-        self.breakers: ports.Breakers = operations.SqlBreakers(unit)
-        self.processes: ports.Processes = operations.SqlProcesses(unit)
-        self.sealing: ports.Sealing = SqlSealing(unit)
-        self.clients: ports.Clients = SqlClients(unit)
-        self.subscriptions: ports.Subscriptions = SqlSubscriptions(unit)
-        self.exports: ports.Exports = SqlExports(unit)
+
+    def __getattr__(self, name: str) -> Any:
+        """Make a part when it is first asked for: a transaction needs few of them."""
+        if name not in _PARTS:
+            raise AttributeError(name)
+        part = _PARTS[name](self._unit)
+        setattr(self, name, part)
+        return part
 
     def feed_queues(self) -> list[QueueLine]:
         """Return what waits per feed."""

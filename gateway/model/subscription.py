@@ -21,6 +21,9 @@ NotificationType = Literal["handshake", "heartbeat", "event-notification", "quer
 ENTITLED: Final = "entitled"
 """The cause of a change that is none of the resource: a view may see it now that could not before."""
 
+REVOKED: Final = "its client was revoked"
+"""Why a subscription is off."""
+
 
 class SubscriptionState(StrEnum):
     """Where a subscription stands (http://hl7.org/fhir/subscription-status).

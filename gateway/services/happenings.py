@@ -80,8 +80,8 @@ def _views_of(
     """Yield the views for which a trigger is an event."""
     topic = TOPICS.get(subscription.terms.topic)
     after = versions.get((trigger.resource, trigger.version))
-    if topic is None or after is None:
-        return
+    if topic is None or after is None or trigger.type not in topic.types:
+        return  # the client asks for another topic by now
     earlier = versions.get((trigger.resource, trigger.version - 1))
     for rights in pull.views:
         seen = _seen(pull, rights, after)

@@ -20,8 +20,16 @@ from gateway.fhir.subscriptions import notification
 from gateway.model.client import Client
 from gateway.model.delivery import Accepted, Deferred, Outcome, Refused, Unknown, outcome_name
 from gateway.model.recipient import Retry
-from gateway.model.subscription import Happening, Notification, NotificationType, Subscription, SubscriptionState
+from gateway.model.subscription import (
+    REVOKED,
+    Happening,
+    Notification,
+    NotificationType,
+    Subscription,
+    SubscriptionState,
+)
 from gateway.ports import Answer, AuditEvent, Clock, Hook, Shown, Store, Telling, Transaction
+from gateway.services.defect import words_of
 from gateway.services.happenings import caller_of, happened, packed
 from gateway.services.pull import Pull, Sight
 from gateway.services.settle import LONGEST_ASKED
@@ -39,7 +47,6 @@ SENT: Final = 202
 """Its status there: it was sent. Whether it arrived, the audit trail says."""
 
 ENDED: Final = "its end has come"
-REVOKED: Final = "its client was revoked"
 ABANDONED: Final = "it has been in error for too long"
 
 
@@ -73,6 +80,8 @@ class Begun:
         stands = self.subscription
         if self.kind == "event-notification":
             return f"{stands.id}/{stands.settled + 1}-{self.upto}"
+        if self.kind == "heartbeat":
+            return f"{stands.id}/heartbeat/{stands.told_at:%Y%m%dT%H%M%S%fZ}"
         return f"{stands.id}/{self.kind}/{stands.version}-{stands.events}"
 
 
@@ -170,8 +179,9 @@ class Notify:
         what = Notification(terms.endpoint, begun.body, begun.key, terms.secret, terms.headers, float(terms.timeout))
         try:
             return self._hook.notify(what)
-        except Exception as error:
-            log.exception("the way to an endpoint failed", subscription=begun.subscription.id)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it may have been told
+            # Not with the traceback: its words may be a credential.
+            log.error("the way to an endpoint failed", subscription=begun.subscription.id, error=words_of(error))  # noqa: TRY400
             return Unknown(f"the way to the endpoint failed: {type(error).__name__}")
 
     # --- after ------------------------------------------------------------------------------------------------------
@@ -196,7 +206,8 @@ class Notify:
             named = f"{begun.kind} {begun.key.partition('/')[2]} to client {stands.client}"
             detail = f"{named}: {outcome.detail}".rstrip(": ")
             lines.append(AuditEvent(now, f"notification-{outcome_name(outcome)}", self._owner, subject, detail))
-        if stands.state is not _state_at_claim(begun):
+        ours = stands.version == begun.subscription.version  # else its client, or an operator, has said it already
+        if ours and stands.state is not _state_at_claim(begun):
             lines.append(AuditEvent(now, f"subscription-{stands.state}", self._owner, subject, stands.detail))
         return lines
 
@@ -244,7 +255,7 @@ def after(begun: Begun, outcome: Outcome | None, now: datetime, patience: Patien
     =============  ===================================================================================================
     ``Accepted``   what was sent is settled; a handshake makes it active
     ``Refused``    in error: its client must look
-    ``Deferred``   tried again later, no earlier than was asked for
+    ``Deferred``   tried again later, when it was asked for, though never at once
     ``Unknown``    tried again later
     =============  ===================================================================================================
 
@@ -254,7 +265,8 @@ def after(begun: Begun, outcome: Outcome | None, now: datetime, patience: Patien
     """
     stands = begun.subscription
     if outcome is None:
-        return stands if stands.failures or not _goes_on(stands) else stands.but(due_at=_next(stands, now))
+        waits = stands.failures or stands.state is not SubscriptionState.ACTIVE
+        return stands if waits else stands.but(due_at=_next(stands, now))
     if isinstance(outcome, Accepted):
         settled = max(stands.settled, begun.upto)
         done = stands.but(settled=settled, sending=None, failures=0, failed_at=None, told_at=now, detail="")
@@ -272,13 +284,9 @@ def _failed(begun: Begun, outcome: Refused | Deferred | Unknown, now: datetime, 
     final = final or (begun.kind == "handshake" and isinstance(outcome, Deferred) and outcome.breaker)
     if final:
         return failed.but(state=SubscriptionState.ERROR, due_at=now + patience.abandon)
-    asked = outcome.wait if isinstance(outcome, Deferred) else None
-    wait = wait_before(growing(retry.first, retry.longest), failed.failures)
-    return failed.but(due_at=now + (wait if asked is None else min(asked, LONGEST_ASKED)))
-
-
-def _goes_on(stands: Subscription) -> bool:
-    return stands.state is SubscriptionState.ACTIVE
+    if isinstance(outcome, Deferred) and outcome.wait is not None:
+        return failed.but(due_at=now + max(retry.first, min(outcome.wait, LONGEST_ASKED)))
+    return failed.but(due_at=now + wait_before(growing(retry.first, retry.longest), failed.failures))
 
 
 def _next(stands: Subscription, now: datetime) -> datetime | None:

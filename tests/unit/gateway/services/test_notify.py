@@ -291,6 +291,17 @@ def test_it_waits_as_long_as_the_endpoint_asks_for(unit):
     assert numbers(unit.tell()) == [1]
 
 
+def test_an_endpoint_that_asks_for_no_wait_is_not_asked_without_one(unit):
+    made = unit.subscribed()
+    enrol(unit)
+    unit.endpoint.answers.extend([Deferred("HTTP 503", wait=timedelta(0))] * 9)
+
+    unit.tell()
+
+    assert len(unit.endpoint.told) == 1
+    assert unit.stands(made).due_at > unit.world.now
+
+
 def test_what_is_refused_is_an_error_at_once_and_events_go_on_being_counted(unit):
     made = unit.subscribed()
     enrol(unit)
@@ -461,6 +472,29 @@ def test_a_heartbeat_comes_when_nothing_else_came(unit):
     assert unit.tell() == []
     unit.pass_time(seconds=1)
     assert [kind(one) for one in unit.tell()] == ["heartbeat"]
+
+
+def test_each_heartbeat_has_a_key_of_its_own_and_its_repeat_the_same(unit):
+    extension = {"url": "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-heartbeat-period"}
+    unit.subscribed(r4(channel={"extension": [extension | {"valueUnsignedInt": 60}]}))
+    unit.endpoint.answers.extend([Accepted("HTTP 200"), Unknown("ReadTimeout"), Accepted("HTTP 200")])
+    for _ in range(3):
+        unit.pass_time(seconds=60)
+        unit.tell()
+
+    assert [kind(one) for one in unit.endpoint.bundles] == ["heartbeat"] * 3
+    first, second, again = (one.key for one in unit.endpoint.told)
+    assert first != second == again
+
+
+def test_what_happened_before_the_topic_was_changed_is_no_event_of_the_new_one(unit):
+    made = unit.subscribed(r4(SUBJECT_STATUS))
+    enrol(unit)
+    unit.update(made, r4(OBSERVATION))
+
+    assert numbers(unit.tell()) == []
+    unit.world.write(an_observation())
+    assert numbers(unit.tell()) == [1]
 
 
 def test_what_was_told_is_noted_before_it_leaves(unit):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gateway.errors import GatewayError
 from gateway.model.client import Client, Credential
+from gateway.model.subscription import REVOKED, SubscriptionState
 from gateway.ports import AuditEvent, Store, Transaction
 
 
@@ -61,15 +62,16 @@ def _renew(tx: Transaction, change: Change, renewal: Renewal) -> str:
     client = _known(tx, renewal.name)
     if client.revoked_at is not None:
         raise GatewayError(f"client {renewal.name} was revoked; add another one")
-    thumbprints = client.thumbprints if renewal.thumbprints is None else renewal.thumbprints
+    before = client.old if client.credential == renewal.credential else client.credential
+    old = before if renewal.old_until else None
     renewed = replace(
         client,
         credential=renewal.credential,
-        old=client.credential if renewal.old_until else None,
-        old_until=renewal.old_until,
-        thumbprints=thumbprints,
+        old=old,
+        old_until=renewal.old_until if old else None,
+        thumbprints=client.thumbprints if renewal.thumbprints is None else renewal.thumbprints,
     )
-    if client.credential == renewal.credential and client.thumbprints == thumbprints:
+    if renewed == client:
         return f"client {renewal.name} shows that already"
     tx.clients.save(renewed)
     kept = f"the old one is good until {renewal.old_until:%Y-%m-%dT%H:%M:%SZ}" if renewal.old_until else ""
@@ -86,8 +88,18 @@ def _revoke(tx: Transaction, change: Change) -> str:
         return f"client {client.name} is revoked since {client.revoked_at:%Y-%m-%dT%H:%M:%SZ}"
     tx.clients.save(replace(client, revoked_at=change.at, old=None, old_until=None))
     tx.clients.drop_tokens(client.name)
-    tx.audit.write([_line(change, "client-revoked", client.name)])
+    tx.audit.write([_line(change, "client-revoked", client.name), *_subscriptions_ended(tx, change, client.name)])
     return f"client {client.name} is revoked; its tokens are no longer good"
+
+
+def _subscriptions_ended(tx: Transaction, change: Change, name: str) -> Iterator[AuditEvent]:
+    """Switch a client's subscriptions off; a notification that is under way is the last."""
+    for id in [one.id for one in tx.subscriptions.of_client(name)]:
+        found = tx.subscriptions.get(id, lock=True)
+        if found is not None and found.state is not SubscriptionState.OFF:
+            ended = found.but(state=SubscriptionState.OFF, due_at=None, detail=REVOKED, updated_at=change.at)
+            tx.subscriptions.save(ended.but(version=found.version + 1))
+            yield AuditEvent(change.at, f"subscription-{ended.state}", change.actor, f"subscription/{id}", REVOKED)
 
 
 def _known(tx: Transaction, name: str) -> Client:

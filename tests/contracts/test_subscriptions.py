@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from gateway.model.delivery import View
+from gateway.services.clients import Change, change_clients
 from gateway.services.notify_worker import NotifyWorker
 from tests.contracts.waiting import running, wait_for
 from tests.releasing import NOON, World, a_consent, a_patient, a_subject, an_observation, recipient, uid
@@ -57,6 +58,26 @@ def test_killed_between_telling_and_settling_it_repeats_under_the_same_number(un
 
     assert [one.key.partition("/")[2] for one in unit.endpoint.told] == ["1-1", "1-1"]
     assert (unit.stands(made).settled, unit.stands(made).sending) == (1, None)
+
+
+def test_revoking_a_client_ends_its_subscriptions_at_once_and_the_one_that_is_under_way(unit):
+    idle, busy = unit.subscribed(r4(OBSERVATION)), unit.subscribed(r4(OBSERVATION))
+    unit.world.write(an_observation(patient=PATIENTS[0]), patient=PATIENTS[0])
+    told = unit.endpoint.notify
+
+    def revoked_meanwhile(notification):
+        change_clients(unit.store, Change(unit.world.now, "an operator", revoke="ctms"))
+        return told(notification)
+
+    unit.endpoint.notify = revoked_meanwhile
+    unit.step()
+
+    assert len(unit.endpoint.told) == 1
+    for one in (idle, busy):
+        assert (unit.stands(one).state, unit.stands(one).detail) == ("off", "its client was revoked")
+        assert unit.audit(one).count(("subscription-off", "its client was revoked")) == 1
+    unit.world.write(an_observation("wbc", PATIENTS[0]), patient=PATIENTS[0])
+    assert unit.tell() == []
 
 
 def test_whoever_begins_again_under_the_same_name_need_not_wait_for_its_lease(unit):

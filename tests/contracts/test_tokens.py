@@ -291,6 +291,18 @@ def test_a_rotated_key_is_good_for_as_long_as_was_said(gateway):
     assert gateway.refused(token_request(gateway.assertion(kid="k1"))) == SAME_ANSWER
 
 
+def test_the_time_of_an_old_key_can_be_ended_early(gateway):
+    new = Credential(jwks=key_set(("ES384", "k2")))
+    gateway.change(renew=Renewal("edc", new, old_until=NOW + timedelta(days=1)))
+    token = gateway.ask(kid="k1")["access_token"]
+
+    assert "no longer good" in gateway.change(renew=Renewal("edc", new))
+    assert gateway.refused(token_request(gateway.assertion(kid="k1"))) == SAME_ANSWER
+    assert gateway.unknown(token) == "login"
+    assert gateway.ask(kid="k2")
+    assert "shows that already" in gateway.change(renew=Renewal("edc", new))
+
+
 def test_a_change_that_is_made_twice_is_done_once(gateway):
     renewal = Renewal("edc", Credential(jwks=key_set(("ES384", "k2"))), old_until=NOW + timedelta(days=1))
     gateway.change(renew=renewal)

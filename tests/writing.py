@@ -41,7 +41,7 @@ FILE = EVERYTHING | {
     "Patient": ReleaseRule(("identifier", "gender", "birthDate", "active", "name")),
     "ResearchSubject": ReleaseRule(("identifier", "status", "period", "study", "individual", "consent", "assignedArm")),
     "ResearchStudy": ReleaseRule(
-        ("status", "title", "identifier", "protocol", "enrollment", "sponsor", "arm", "phase")
+        ("status", "title", "identifier", "protocol", "partOf", "enrollment", "sponsor", "arm", "phase")
     ),
     "PlanDefinition": ReleaseRule(("status", "title", "action", "name", "url", "version", "identifier")),
     "Group": ReleaseRule(("identifier", "type", "actual", "name", "member", "quantity")),

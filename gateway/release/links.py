@@ -18,6 +18,7 @@ class Ids:
     """The ids under which a view knows resources, each worked out once."""
 
     def __init__(self, rights: Rights) -> None:
+        self.study = f"ResearchStudy/{rights.study.resource}"
         self._rights = rights
         self._pointed: dict[str, tuple[str, str] | None] = {}
         self._public: dict[str, str] = {}
@@ -44,8 +45,8 @@ class Ids:
 
     def plain(self, kind: str, id: str) -> str | None:
         """Return the view's own id for a UUID as it is written here; None where no view may follow it."""
-        if kind not in self._rights.types or (kind == "ResearchStudy" and id != self._rights.study.resource):
-            return None  # a view sees its own study
+        if kind not in self._rights.types:
+            return None
         return self._public.get(id) or self.public(id)
 
     def _point(self, reference: str) -> tuple[str, str] | None:
@@ -53,8 +54,6 @@ class Ids:
         if parts is None or "://" in reference or parts[0] not in self._rights.types:
             return None
         kind, id = parts
-        if kind == "ResearchStudy" and id != self._rights.study.resource:
-            return None  # a view sees its own study
         try:
             return f"{kind}/{id}", f"{kind}/{self.public(id)}"
         except ValueError:
@@ -112,4 +111,6 @@ class Links:
     def _leads(self, internal: str) -> bool:
         if self._own and internal != self._own and internal.startswith("Patient/"):
             return False  # to another patient
-        return self._reachable is None or self._reachable(internal)
+        if self._reachable is not None:
+            return self._reachable(internal)
+        return internal == self._ids.study or not internal.startswith("ResearchStudy/")  # nobody knows of which study

@@ -164,7 +164,7 @@ class Releasing:
 
 
 def _study_of_view(version: ResourceVersion, rights: Rights) -> Withheld | None:
-    if version.type == "ResearchStudy" and version.id != rights.study.resource:
+    if version.type == "ResearchStudy" and not rights.is_of_study(version):
         return Withheld("study", "of another study")
     return None
 

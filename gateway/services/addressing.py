@@ -19,6 +19,7 @@ from gateway.release.policy import Rights
 from gateway.services.chart import Chart
 from gateway.services.pull import Pull
 from gateway.services.search import Match, Search
+from gateway.services.substudies import APART, PART_OF
 
 PERSONS: Final = ("Patient", "ResearchSubject", "Consent")
 """Types that are of one person."""
@@ -129,4 +130,6 @@ def _has_place(chart: Chart, head: ResourceVersion) -> bool:
 
 def _lost(path: str) -> RequestRefused:
     what = "refers to something that is not there, or not for this client"
+    if path.startswith(PART_OF):
+        what = f"{what}: {APART}"
     return RequestRefused(422, "not-found", what, (path,))

@@ -222,19 +222,33 @@ def _patient(addresses: Addresses, body: dict[str, Any], rights: Rights) -> str:
 
 
 def _check(body: dict[str, Any], rights: Rights, said: dict[str, Any]) -> None:
-    """Raise when a resource is not valid, or of another study, or names an arm nobody declared."""
+    """Raise when a resource is not valid, or a person's of another study, or names an arm nobody declared.
+
+    ``said``: the elements that the client wrote, under internal references.
+    """
     try:
         validate(body)
     except (ArithmeticError, RecursionError):
         raise InvalidResource(body["resourceType"], "holds a number or a depth that is out of range") from None
-    if body["resourceType"] == "ResearchSubject":
-        study = body["study"].get("reference")
-        if study != f"ResearchStudy/{rights.study.resource}":
-            raise RequestRefused(422, "not-found", "the study is not one of the client's", ("ResearchSubject.study",))
+    if body["resourceType"] in OF_PATIENTS:
+        _check_study(body["resourceType"], rights, said)
     undeclared = [name for name in _arms(said) if name not in rights.study.arms]
     if undeclared:
         what = "an arm is declared in the study's file first, so that no blinded recipient is told of it"
         raise RequestRefused(422, "business-rule", what, (f"{body['resourceType']}.arm",))
+
+
+def _check_study(kind: str, rights: Rights, said: dict[str, Any]) -> None:
+    """Raise ``RequestRefused`` (422) for a person's resource that names a sub-study: no right follows from one."""
+    own = f"ResearchStudy/{rights.study.resource}"
+    if kind == "ResearchSubject" and "reference" not in said.get("study", {"reference": own}):
+        raise RequestRefused(422, "not-found", "the study is not one of the client's", ("ResearchSubject.study",))
+    for path, reference in references({"resourceType": kind, **said}):
+        if reference.startswith("ResearchStudy/") and reference != own:
+            what = (
+                "subjects and consents are of the study that the gateway's configuration makes known, of no sub-study"
+            )
+            raise RequestRefused(422, "business-rule", what, (path,))
 
 
 def _arms(said: dict[str, Any]) -> list[str]:
@@ -248,7 +262,7 @@ def check_own(addresses: Addresses, rights: Rights, head: ResourceVersion) -> No
     if head.patient:
         _check_consent(addresses, rights, head)
         return
-    if rights.study.id == head.study or head.id == rights.study.resource:
+    if rights.is_of_study(head):
         return
     study = addresses.head(rights.study.resource)
     if study is None or head.type == "Organization" or head.id not in shared_references(study):
@@ -270,15 +284,6 @@ def _check_persons(addresses: Addresses, body: dict[str, Any], patient: str) -> 
         head = addresses.head(id) if kind in PERSONS else None
         if head is not None and head.patient != patient:
             raise RequestRefused(422, "business-rule", "refers to another patient", (path,))
-
-
-def check_deletable(addresses: Addresses, rights: Rights, head: ResourceVersion) -> None:
-    """Raise ``RequestRefused``: 405 for a study, 409 for what the study refers to."""
-    if head.type == "ResearchStudy":
-        raise RequestRefused(405, "not-supported", "a study is not deleted here: its status says that it is over")
-    study = addresses.head(rights.study.resource)
-    if study is not None and head.id in shared_references(study):
-        raise RequestRefused(409, "conflict", "the study refers to it: change the study first")
 
 
 def check_one_place(pull: Pull, rights: Rights, version: ResourceVersion, leaving: set[str]) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.model.delivery import View
 from gateway.model.resource import ResourceVersion
 from gateway.model.study import Subject
+from gateway.ports import Transaction
 from gateway.release.consent import Entitlement, entitlement
 from gateway.release.decision import Withheld
 from gateway.release.policy import SHARED, Rights
@@ -63,7 +64,7 @@ class Concerns:
         with self._lock:
             self._known[rights.view] = known
         direct = {id for one in known.values() for id in one.ids}
-        return closed(pull.shared(rights), {rights.study.resource, *direct})
+        return closed(pull.shared(rights), {*direct, *(one.id for one in studies(pull.tx, rights))})
 
     def learn(self, chart: Chart, newest: int) -> None:
         """Keep what a patient's data refer to, whose chart was gone through whole; ``newest`` is the newest change."""
@@ -85,6 +86,11 @@ def referred(chart: Chart) -> Iterator[str]:
         public = chart.rights.public_id(id).encode()
         if any(public in one.text for one in seen):
             yield id
+
+
+def studies(tx: Transaction, rights: Rights) -> list[ResourceVersion]:
+    """Return the newest versions of a view's study and of its sub-studies, deleted ones among them."""
+    return [one for one in tx.resources.of_type("ResearchStudy") if rights.is_of_study(one)]
 
 
 def closed(chart: Chart, ids: set[str]) -> set[str]:

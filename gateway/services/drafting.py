@@ -8,7 +8,7 @@ that it sees and leaves out is taken away; what it does not see stays.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -26,6 +26,7 @@ from gateway.services.chart import Seen
 from gateway.services.graves import deleted
 from gateway.services.pull import Pull, Sight
 from gateway.services.search import Search
+from gateway.services.substudies import Family
 from gateway.services.wanted import OF_PATIENTS, WRITABLE, Letter, Wanted
 
 _T = TypeVar("_T")
@@ -80,6 +81,7 @@ class Drafts:
         ordered = sorted(enumerate(targets), key=lambda one: _ORDER[one[1].wanted.interaction])
         made = {at: _placed(target.wanted, partial(self._draft, target, leaving)) for at, target in ordered}
         _check_places(made.values())
+        self._check_studies(targets, made)
         return [made[at] for at in range(len(targets))]
 
     # --- what a write is about --------------------------------------------------------------------------------------
@@ -143,7 +145,6 @@ class Drafts:
             return Draft("none", rights, stands=head)
         composing.check_own(self._addresses, rights, head)
         if wanted.interaction == "delete":
-            composing.check_deletable(self._addresses, rights, head)
             return Draft("delete", rights, composing.tombstone(head, self._now))
         sent = self._changed(wanted, rights, seen)
         if wanted.id and sent.get("id") != wanted.id:
@@ -170,9 +171,6 @@ class Drafts:
         """Return a new resource in the first view of the client in which everything it refers to is found."""
         kind = target.wanted.type
         sent = composing.received(target.wanted.body or {}, kind, self._letter.release)
-        if kind == "ResearchStudy":
-            what = "a study is made known by the gateway's configuration; here the studies of a client are updated"
-            raise RequestRefused(422, "business-rule", what)
         study = composing.study_said(sent)
         views = [one for one in self.pull.views if kind in one.types and study in ("", one.study.id)]
         if not views:
@@ -192,6 +190,14 @@ class Drafts:
         rights, version = made[0]
         composing.check_one_place(self.pull, rights, version, leaving)
         return Draft("create", rights, version)
+
+    def _check_studies(self, targets: Sequence[_Target], drafts: Mapping[int, Draft]) -> None:
+        """Raise ``RequestRefused`` where a study would be left without its place, or naming what is deleted."""
+        written = [(at, one.rights, one.version) for at, one in drafts.items() if one.rights and one.version]
+        versions = [version for _, _, version in written]
+        families = {rights.study.id: Family(self.pull.tx, rights, versions) for _, rights, _ in written}
+        for at, rights, version in written:
+            _placed(targets[at].wanted, partial(families[rights.study.id].check, version))
 
 
 def _placed(wanted: Wanted, made: Callable[[], _T]) -> _T:

@@ -113,12 +113,9 @@ class StudyPacking(Packing):
         for version in self.owed.changes:
             if version.gone and version.id in held:
                 self._retract(version)
-            elif self._of_study(version) or version.id in held:
+            elif self.rights.is_of_study(version) or version.id in held:
                 self.reachable(version.reference)
         return self.finish()
-
-    def _of_study(self, version: ResourceVersion) -> bool:
-        return version.id == self.rights.study.resource or version.study == self.rights.study.id
 
     def _retract(self, version: ResourceVersion) -> None:
         public, body = retraction(version, self.rights)

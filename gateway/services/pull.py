@@ -124,9 +124,7 @@ class Pull:
 
     def concerns(self, rights: Rights, version: ResourceVersion) -> bool:
         """Whether what belongs to nobody concerns a view: it is of its study, or something it sees refers to it."""
-        if version.id == rights.study.resource or version.study == rights.study.id:
-            return True
-        return version.id in self._concerning(rights)
+        return rights.is_of_study(version) or version.id in self._concerning(rights)
 
     def _concerning(self, rights: Rights) -> set[str]:
         if rights.view not in self._concerned:

@@ -13,9 +13,6 @@ from gateway.services.chart import Release, Seen
 WRITABLE: Final = ("ResearchStudy", "PlanDefinition", "Group", "ResearchSubject", "Consent", "Organization")
 """The types a client that may can write."""
 
-MADE: Final = tuple(type for type in WRITABLE if type != "ResearchStudy")
-"""Those of them that are made and deleted here; a study is made known by the gateway's configuration."""
-
 OF_PATIENTS: Final = {"ResearchSubject": "individual", "Consent": "patient"}
 """Of those the ones that belong to a patient, and the element that names it."""
 

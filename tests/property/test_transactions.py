@@ -30,12 +30,17 @@ GOOD = {
         desk.seen("ResearchSubject", SUBJECT) | {"period": {"start": f"2026-01-{n % 28 + 1:02}"}}),
     "study": lambda desk, n: entry(
         "PUT", f"ResearchStudy/{MLD.resource}", desk.seen("ResearchStudy", MLD.resource) | {"title": f"Title {n}"}),
+    "part": lambda desk, n: entry("POST", "ResearchStudy", {
+        "resourceType": "ResearchStudy", "status": "active", "title": f"Arm {n}",
+        "partOf": [{"reference": f"ResearchStudy/{MLD.resource}"}]}),
     "forget": lambda desk, n: entry("DELETE", f"Consent/{CONSENT}"),
 }  # fmt: skip
 BAD = {
     "invalid": entry("POST", "PlanDefinition", PLAN | {"status": "bogus"}),
     "nowhere": entry("POST", "Consent", a_new_consent(uid("nobody"))),
     "stale": entry("PUT", f"ResearchStudy/{MLD.resource}", {"resourceType": "ResearchStudy"}, ifMatch='W/"99"'),
+    "apart": entry("POST", "ResearchStudy", {"resourceType": "ResearchStudy", "status": "active"}),
+    "configured": entry("DELETE", f"ResearchStudy/{MLD.resource}"),
     "missing": entry("DELETE", f"Group/{uid('nothing')}"),
     "type": entry("POST", "Patient", {"resourceType": "Patient"}),
     "method": entry("SPLICE", "Group/1"),
@@ -73,5 +78,5 @@ def test_all_entries_are_written_or_none(chosen, bad, place):
         assert not bad
         assert [one["response"]["status"][:1] for one in answer.get("entry", [])] == ["2"] * len(entries)
         after = stored(here)[0]
-        assert len(after) - len(before[0]) >= sum(name in ("plan", "group", "consent") for name, _ in names)
+        assert len(after) - len(before[0]) >= sum(name in ("plan", "group", "consent", "part") for name, _ in names)
         assert after[CONSENT][1] == ("forget" in once)

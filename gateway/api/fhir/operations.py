@@ -97,6 +97,9 @@ class _Operations:
             if found is None or search.within(found[1]) is None:
                 raise not_found()
             chart, study = found
+            if study.stored.id != chart.rights.study.resource:
+                what = "a sub-study has no subjects: ask for those of the study that it is part of"
+                raise RequestRefused(422, "business-rule", what)
             told = summary(study.reference, subjects_of_study(search, chart.rights), self._small)
         return Told(200, codec.encode(told), shown=(study.shown,))
 

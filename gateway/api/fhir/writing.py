@@ -26,7 +26,7 @@ from gateway.errors import RequestRefused
 from gateway.fhir import codec
 from gateway.fhir.outcome import Issue, operation_outcome
 from gateway.services.commit import Office
-from gateway.services.wanted import MADE, WRITABLE, Done, Letter, Wanted
+from gateway.services.wanted import WRITABLE, Done, Letter, Wanted
 
 _HIDDEN: Final = "it is written; the client's view does not show it as it stands now"
 
@@ -36,13 +36,13 @@ def writing_rules(office: Office, reader: Callable[[Asked], Told]) -> list[Rule]
     writing = _Writing(office)
     batching = Batching(office, reader)
     return [
-        Rule("POST", "{type}", "create", writing.create, types=MADE),
+        Rule("POST", "{type}", "create", writing.create, types=WRITABLE),
         Rule("PUT", "{type}/{id}", "update", writing.update, types=WRITABLE),
         Rule("PUT", "{type}", "update", writing.update, types=WRITABLE),
         Rule("PATCH", "{type}/{id}", "patch", writing.patch, types=WRITABLE),
         Rule("PATCH", "{type}", "patch", writing.patch, types=WRITABLE),
-        Rule("DELETE", "{type}/{id}", "delete", writing.delete, types=MADE),
-        Rule("DELETE", "{type}", "delete", writing.delete, types=MADE),
+        Rule("DELETE", "{type}/{id}", "delete", writing.delete, types=WRITABLE),
+        Rule("DELETE", "{type}", "delete", writing.delete, types=WRITABLE),
         Rule("POST", "", "transaction", batching.answer),
         Rule("POST", "", "batch", batching.answer),
     ]

@@ -100,7 +100,7 @@ def test_what_is_refused_is_kept_nowhere(here, desk):
         ("ResearchSubject", a_new_subject(OTHER), (422, "not-found", "ResearchSubject.individual")),
         ("ResearchSubject", a_new_subject(uid("nobody")), (422, "not-found", "ResearchSubject.individual")),
         ("ResearchSubject", a_new_subject(uid("patient"), WAS.resource), (422, "not-found", "ResearchSubject.study")),
-        ("ResearchStudy", a_study(), (422, "business-rule", None)),
+        ("ResearchStudy", a_study(), (422, "business-rule", "ResearchStudy.partOf")),
         ("Consent", {name: value for name, value in a_new_consent("x").items() if name != "patient"},
          (422, "required", "Consent.patient")),
         ("Observation", {}, (405, "not-supported", None)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol, TypeVar
 
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, Table
 from gateway.store.arrivals import Arrivals
 from gateway.store.cipher import Cipher
 from gateway.store.page_tables import PageTables
+from gateway.store.pages import Opened
 
 T = TypeVar("T")
 
@@ -54,11 +55,12 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What a query needs: the connection of its transaction, the database's kind, the cipher."""
+    """What a query needs: its transaction's connection, the database's kind, the cipher, the pages opened last."""
 
     connection: Connection
     backend: Backend
     cipher: Cipher
+    opened: Opened = field(default_factory=Opened)
 
 
 @cache

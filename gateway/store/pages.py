@@ -7,8 +7,10 @@ not below it.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
+from threading import Lock
 from typing import Final, NamedTuple
 
 from msgspec import msgpack
@@ -46,9 +48,31 @@ def paged(cipher: Cipher, versions: Sequence[ResourceVersion]) -> Iterator[PageR
             yield PageRow(last, some[0].change, patient, message, cipher.seal(_encoded(some), page_place(last)))
 
 
-def opened(cipher: Cipher, page: int, body: bytes) -> list[ResourceVersion]:
-    """Return the versions of a page."""
-    return _DECODER.decode(cipher.open(body, page_place(page)))
+class Opened:
+    """The pages opened last: those of a patient are asked for again and again. Safe from any thread.
+
+    A page stands for what was opened as long as it is the same to the byte.
+    """
+
+    def __init__(self, most: int = 4096) -> None:
+        """Keep so many versions at most."""
+        self._most = most
+        self._count = 0
+        self._pages: OrderedDict[int, tuple[bytes, tuple[ResourceVersion, ...]]] = OrderedDict()
+        self._lock = Lock()
+
+    def versions(self, cipher: Cipher, page: int, body: bytes) -> tuple[ResourceVersion, ...]:
+        """Return the versions of a page."""
+        kept = self._pages.get(page)
+        if kept is not None and kept[0] == body:
+            return kept[1]
+        versions = tuple(_DECODER.decode(cipher.open(body, page_place(page))))
+        with self._lock:
+            self._count += len(versions) - len(self._pages.pop(page, (b"", ()))[1])
+            self._pages[page] = (body, versions)
+            while self._count > self._most:
+                self._count -= len(self._pages.popitem(last=False)[1][1])
+        return versions
 
 
 def page_place(page: int) -> bytes:

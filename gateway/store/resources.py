@@ -17,7 +17,7 @@ from gateway.model.translation import PatientKey
 from gateway.ports import ChangeRange
 from gateway.store.backend import Unit, chunks
 from gateway.store.page_tables import ENDLESS, PageRange, Read
-from gateway.store.pages import opened, paged
+from gateway.store.pages import paged
 from gateway.store.patients import canonical, merge, patient_of_key, register_keys
 from gateway.store.schema import STRIDE, TYPED, pages, typed
 
@@ -234,7 +234,7 @@ class SqlResources:
         """Return what pages hold, as it was amended since; without ``every_version`` the newest of each resource."""
         read: list[ResourceVersion] = []
         for page, body, noted in pages:
-            versions = opened(self._unit.cipher, page, body)
+            versions = self._unit.opened.versions(self._unit.cipher, page, body)
             read += _amended(versions, noted, every_version) if noted and noted != "[]" else versions
         return read
 

@@ -39,6 +39,7 @@ from gateway.store.lanes import SqlLanes
 from gateway.store.leases import SqlLeases
 from gateway.store.messages import SqlMessages
 from gateway.store.outbox import SqlOutbox
+from gateway.store.pages import Opened
 from gateway.store.resources import SqlResources
 from gateway.store.sealed import SqlSealing
 from gateway.store.seals import SqlSeals
@@ -122,6 +123,7 @@ class SqlStore:
         self._backend = backend
         self._keys = keys
         self._cipher = Cipher(keys, changed)
+        self._opened = Opened()
 
     def receive(self, batch: Sequence[Incoming]) -> list[Stored]:
         """Store messages in one durable transaction and say what to answer each, in the same order.
@@ -139,10 +141,10 @@ class SqlStore:
         self._cipher.refresh()
         if write:
             with self._backend.turn(), pool_errors(), self._backend.writer.begin() as connection:
-                yield SqlTransaction(Unit(connection, self._backend, self._cipher))
+                yield SqlTransaction(Unit(connection, self._backend, self._cipher, self._opened))
         else:
             with pool_errors(), self._backend.reader.begin() as connection:
-                yield SqlTransaction(Unit(connection, self._backend, self._cipher))
+                yield SqlTransaction(Unit(connection, self._backend, self._cipher, self._opened))
 
     def check_schema(self) -> None:
         """Raise ``SchemaMismatch`` when the database is not of this program's version.

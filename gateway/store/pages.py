@@ -48,6 +48,11 @@ def paged(cipher: Cipher, versions: Sequence[ResourceVersion]) -> Iterator[PageR
             yield PageRow(last, some[0].change, patient, message, cipher.seal(_encoded(some), page_place(last)))
 
 
+def opened(cipher: Cipher, page: int, body: bytes) -> list[ResourceVersion]:
+    """Return the versions of a page."""
+    return _DECODER.decode(cipher.open(body, page_place(page)))
+
+
 class Opened:
     """The pages opened last: those of a patient are asked for again and again. Safe from any thread.
 
@@ -66,7 +71,7 @@ class Opened:
         kept = self._pages.get(page)
         if kept is not None and kept[0] == body:
             return kept[1]
-        versions = tuple(_DECODER.decode(cipher.open(body, page_place(page))))
+        versions = tuple(opened(cipher, page, body))
         with self._lock:
             self._count += len(versions) - len(self._pages.pop(page, (b"", ()))[1])
             self._pages[page] = (body, versions)

@@ -7,6 +7,7 @@ on P-384. The algorithm is looked up in this list, never in what the assertion s
 from __future__ import annotations
 
 import json
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,8 +24,8 @@ ALGORITHMS: Final = ("RS384", "ES384")
 MOST_KEYS: Final = 50
 """Keys of one set at most: a set is read whenever it is fetched."""
 
-_RSA_DIGITS: Final = range(342, 1367)
-"""Base64 digits of a modulus of 2048 to 8192 bits."""
+_RSA_BITS: Final = range(2048, 8193)
+"""Length of a modulus; a longer one takes long to verify with."""
 
 _KIND: Final = {"RS384": ("RSA", ""), "ES384": ("EC", "P-384")}
 
@@ -119,7 +120,7 @@ def _suits(jwk: Mapping[str, Any], algorithm: str) -> bool:
     return (
         jwk.get("kty") == kind
         and jwk.get("crv", "") == curve
-        and (bool(curve) or len(str(jwk.get("n", "")).rstrip("=")) in _RSA_DIGITS)
+        and (bool(curve) or _bits(jwk.get("n")) in _RSA_BITS)
         and jwk.get("alg", algorithm) == algorithm
         and jwk.get("use", "sig") == "sig"
         and isinstance(operations, list)
@@ -127,6 +128,14 @@ def _suits(jwk: Mapping[str, Any], algorithm: str) -> bool:
         and isinstance(jwk.get("kid"), str)
         and bool(jwk["kid"])
     )
+
+
+def _bits(modulus: Any) -> int:
+    """Return the length of a modulus as a key set writes it; leading zeros make it no longer. 0: it is none."""
+    try:
+        return int.from_bytes(urlsafe_b64decode(f"{modulus}==")).bit_length()
+    except ValueError:
+        return 0
 
 
 def _imported(jwk: Mapping[str, Any]) -> RSAKey | ECKey:

@@ -170,6 +170,14 @@ def test_a_key_set_that_cannot_be_used_says_why(text, what):
         KeySet(text)
 
 
+def test_zeros_before_a_short_modulus_make_it_no_longer():
+    short = rsa.generate_private_key(65537, 1024).public_key().public_numbers().n
+    padded = encoded(short.to_bytes(256, "big"))
+
+    with pytest.raises(InvalidKeySet, match="holds no key"):
+        KeySet(key_set(public_jwk("RS384", "k1", n=padded)))
+
+
 def test_keys_for_other_purposes_are_left_out():
     keys = KeySet(key_set(("ES256", "short"), public_jwk("ES384", "seal", use="enc"), ("RS384", "k1"), {"kty": "AKP"}))
 

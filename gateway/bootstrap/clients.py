@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import parse_qsl, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import structlog
 
 from gateway.bootstrap.parts import keys_of, open_store, utc_now
-from gateway.errors import GatewayError, InvalidKeySet, RequestRefused, StoreUnavailable
+from gateway.errors import GatewayError, InvalidKeySet, StoreUnavailable
 from gateway.jose import KeySet
 from gateway.model.access import Scope
 from gateway.model.client import Client, Credential
@@ -156,21 +156,11 @@ def views_of(settings: Settings, wanted: Iterable[str]) -> tuple[View, ...]:
 
 def check_scopes(scopes: Iterable[Scope]) -> None:
     """Raise ``GatewayError`` for a scope of a type that is not served, or with a query that finds nothing in it."""
-    from gateway.fhir.search.parameters import types
-    from gateway.fhir.search.query import parse
+    from gateway.services.scopes import fault_of
 
-    releases: tuple[Literal["R4", "R5"], ...] = ("R4", "R5")
-    served = {release: types(release) for release in releases}
     for scope in scopes:
-        kinds = {scope.type} if scope.type != "*" else set(served["R4"])
-        if not any(kinds <= set(known) for known in served.values()):
-            raise GatewayError(f"scope {scope}: {scope.type} is not served")
-        try:
-            for release, known in served.items():
-                for kind in kinds.intersection(known):
-                    parse(release, kind, parse_qsl(scope.query, keep_blank_values=True), base="https://gateway")
-        except RequestRefused as error:
-            raise GatewayError(f"scope {scope}: {' '.join(error.expression)} {error.what}") from None
+        if fault := fault_of(scope):
+            raise GatewayError(f"scope {scope}: {fault}")
 
 
 def listed(client: Client, now: datetime) -> dict[str, Any]:

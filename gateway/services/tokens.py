@@ -159,6 +159,12 @@ class Tokens:
             log.debug("another process takes away old tokens")  # it does the same
 
 
+def _fault_of(scope: Scope) -> str:
+    from gateway.services.scopes import fault_of  # what a command need not load
+
+    return fault_of(scope)
+
+
 def _token(form: Mapping[str, str]) -> str:
     if not form.get("token"):
         raise TokenRefused("invalid_request", "token is missing")
@@ -172,7 +178,8 @@ def _granted(form: Mapping[str, str], registered: tuple[Scope, ...]) -> tuple[tu
         return (), TokenRefused("invalid_scope", "scope holds what is not system/TYPE.cruds, or more than 50 of it")
     if not asked:
         return (), TokenRefused("invalid_scope", "scope is missing: say what the token is for")
-    scopes = granted(asked, registered)
+    scopes = tuple(scope for scope in granted(asked, registered) if not (scope.query and _fault_of(scope)))
     if not scopes:
-        return (), TokenRefused("invalid_scope", "the client is registered for nothing of the scope")
+        what = "the client is registered for nothing of the scope, or its query is no search that is served"
+        return (), TokenRefused("invalid_scope", what)
     return scopes, None

@@ -229,6 +229,16 @@ def test_a_request_that_cannot_be_granted_names_the_error_of_rfc_6749(gateway, c
     assert all(" " <= letter <= "~" and letter not in '"\\' for letter in found[1])
 
 
+def test_a_scope_whose_query_is_no_search_is_not_granted(gateway):
+    gateway.add(replace(EDC, name="wide", scopes=scopes_of("system/*.rs")))
+
+    assert (
+        gateway.refused(token_request(gateway.assertion("wide"), "system/Observation.rs?foo=bar"))[0] == "invalid_scope"
+    )
+    asked = "system/Patient.rs system/Observation.rs?status:nonsense=final system/Observation.s?status=final"
+    assert gateway.ask(asked, client="wide")["scope"] == "system/Patient.rs system/Observation.s?status=final"
+
+
 def test_who_shows_nothing_is_not_a_client(gateway):
     assert gateway.refused({"grant_type": "client_credentials", "scope": "system/*.rs"})[::2] == ("invalid_client", 401)
 

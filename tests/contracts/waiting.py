@@ -1,4 +1,4 @@
-"""Waiting for a condition instead of sleeping."""
+"""Waiting for a condition instead of sleeping. Whoever waits is in no hurry: a machine may be very slow."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
+
+PATIENCE: Final = 240.0
+"""Seconds that nothing takes on any machine, unless it will never come true."""
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 20.0, what: str = "the condition") -> None:
+def wait_for(condition: Callable[[], object], seconds: float = PATIENCE, what: str = "the condition") -> None:
     """Return as soon as ``condition()`` is true."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -34,6 +38,6 @@ def running(target: Callable[[Callable[[], bool]], None]) -> Iterator[threading.
         yield stopped
     finally:
         stopped.set()
-        thread.join(20)
+        thread.join(PATIENCE)
     assert not thread.is_alive(), "it did not stop"
     assert not failures, failures

@@ -7,7 +7,7 @@ from contextlib import suppress
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
@@ -47,7 +47,7 @@ def test_nothing_that_is_sent_finds_a_fault(described, mode):
         operation = found.ok()
 
         @given(operation.as_strategy(generation_mode=mode))
-        @settings(max_examples=40, deadline=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
+        @settings(max_examples=40, phases=(Phase.generate,))
         def sent(case):
             nonlocal asked
             asked += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import InvalidResource
@@ -27,7 +27,7 @@ TEXTS = ["", " ", "x", "Èva", "Rossi Èva", "+39", 'a"b', "\\", "\u00a0", "\x7f
 LEAVES = st.sampled_from([*DATES, *MOMENTS, *POINTERS, *TEXTS, 0, -1, 7, True, None, [], {}])
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300)
 @given(data=st.data(), rule=st.sampled_from(list(_PLAIN)))
 def test_a_rule_takes_whatever_its_pattern_takes(data, rule):
     written_so = data.draw(st.from_regex(_PLAIN[rule], fullmatch=True))
@@ -48,7 +48,7 @@ def _changed(value: Any, data: st.DataObject) -> Any:
     return data.draw(st.one_of(st.just(value), st.just(value), st.just(value), st.just(value), LEAVES))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300)
 @given(data=st.data(), number=st.integers(0, 10**6), size=st.sampled_from(SIZES))
 def test_what_looks_valid_is_valid(data, number, size):
     statements = TRANSLATOR.translate(message(number, size=size), "north", RECEIVED).statements

@@ -16,7 +16,7 @@ from tests.r5_codes import faults
 
 
 @pytest.mark.parametrize("kind", sorted(REQUIRED))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**32))
 def test_a_resource_is_valid_in_r5_and_comes_back_as_it_was(kind, seed):
     text = codec.encode(random_resource(kind, seed))

@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 from datetime import timedelta
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from gateway.fhir import codec
@@ -210,7 +210,7 @@ def rights_of(file, study=MLD):
     return next(rights for rights in policy.of_study(study.id))
 
 
-fast = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+fast = settings(max_examples=80)
 
 
 @given(records(), files(), subjects())

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from gateway.fhir import codec
@@ -112,13 +112,7 @@ def look_at(entry, entitled, subject) -> None:
 
 @pytest.mark.parametrize("kind", FILES)
 @given(history=histories)
-@settings(
-    max_examples=15,
-    deadline=None,
-    phases=(Phase.explicit, Phase.generate),
-    suppress_health_check=list(HealthCheck),
-    derandomize=True,
-)
+@settings(max_examples=15, phases=(Phase.explicit, Phase.generate))
 def test_the_recipient_ends_with_what_it_may_have_and_nothing_it_must_not(kind, history):
     receiver = Receiver()
     with tempfile.TemporaryDirectory() as folder, world(Path(folder), FILES[kind]) as trial:

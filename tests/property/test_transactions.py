@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import RequestRefused
@@ -58,7 +58,7 @@ def stored(here):
     st.none() | st.sampled_from(sorted(BAD)),
     st.integers(0, 5),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_all_entries_are_written_or_none(chosen, bad, place):
     once = {name: n for name, n in chosen if name in ("subject", "study", "forget")}
     names = [(name, n) for name, n in chosen if name not in once] + list(once.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -79,7 +79,7 @@ def _said(made):
     return structs.replace(made, trace=(), gaps=tuple(sorted(made.gaps, key=repr)))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150)
 @given(lines=LINES, twice=st.booleans(), last=LAST, feed=st.sampled_from(["commas", "points"]))
 def test_a_result_put_together_says_what_the_segment_map_says(lines, twice, last, feed):
     raw = text(PID, OBR, *lines, *(lines if twice else ()), *last, kind="ORU^R01^ORU_R01").encode()
@@ -92,7 +92,7 @@ def test_a_result_put_together_says_what_the_segment_map_says(lines, twice, last
         validate(decode(statement.body))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(number=st.integers(0, 10**6), size=st.sampled_from(SIZES))
 def test_a_usual_message_becomes_valid_fhir(number, size):
     raw = message(number, size=size)

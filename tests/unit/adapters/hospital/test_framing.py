@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.hospital.framing import KEPT, BlockReader, Oversize, Stray, frame
@@ -39,7 +39,6 @@ def test_any_bytes_give_the_same_pieces_however_they_are_cut(stream, data):
     assert received == expected
 
 
-@settings(deadline=None)
 @given(st.integers(0, 400_000), st.integers(500, 30_000))
 def test_a_block_too_large_is_given_as_its_head_and_memory_stays_bounded(size, step):
     limit = 100_000

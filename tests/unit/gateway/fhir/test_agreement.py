@@ -4,7 +4,7 @@ from copy import deepcopy
 from decimal import Decimal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import InvalidResource
@@ -59,7 +59,7 @@ def mutate(resource, data):
 
 
 @pytest.mark.parametrize("resource", GOOD, ids=lambda resource: resource["resourceType"])
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15)
 @given(data=st.data())
 def test_what_passes_the_check_passes_fhir_resources(resource, data):
     changed = deepcopy(resource)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
@@ -16,24 +17,38 @@ from sqlalchemy import Engine, event
 
 from fixtures.standins.serving import capture
 from gateway.api.fhir.auditing import auditing_rules
+from gateway.api.fhir.batching import Reader
 from gateway.api.fhir.bulk import Counter, bulk_rules
 from gateway.api.fhir.edge import Edge, fhir_router
-from gateway.api.fhir.exchange import Rule
+from gateway.api.fhir.exchange import Asked, Rule, Told
 from gateway.api.fhir.operations import operation_rules
-from gateway.api.fhir.reading import Shelf
+from gateway.api.fhir.reading import Shelf, reading_rules
 from gateway.api.fhir.router import fhir_rules
+from gateway.api.fhir.searching import searching_rules
+from gateway.api.fhir.subscriptions import subscription_rules, subscription_sources
+from gateway.api.fhir.terminology import terminology_rules, terminology_sources
+from gateway.api.fhir.validating import validating_rules
+from gateway.api.fhir.writing import writing_rules
 from gateway.errors import RequestRefused
 from gateway.model.access import Caller
+from gateway.model.names import LOINC, OBSERVATION_CODES
 from gateway.ports import Answer, Store
 from gateway.release.policy import Policy
 from gateway.services.authorize import Authorizer
+from gateway.services.commit import Office
 from gateway.services.concerns import Concerns
 from gateway.services.enrolments import Enrolments
 from gateway.services.export import ExportDesk, ExportLimits
 from gateway.services.exporting import Exporter
+from gateway.services.notify import Notify
 from gateway.services.page_tokens import PageTokens
+from gateway.services.plan import Planner
 from gateway.services.pull import Sight
+from gateway.services.study_groups import study_groups
+from gateway.services.subscribe import Subscribe
+from gateway.services.terminology import Code, Terminology, code_system, concept_map, value_set
 from tests.releasing import KEYS, NOON
+from tests.subscribing import Endpoint
 
 HOST = "gateway.test"
 BASE = f"http://{HOST}/fhir"
@@ -86,33 +101,85 @@ class Callers:
         """Count nothing."""
 
 
-class Api:
-    """The API over a store. ``more``: rules besides those of reading, bulk exports, operations and audit."""
+def a_terminology() -> Terminology:
+    """One code of ours, in each of the three forms."""
+    own, loinc = Code(OBSERVATION_CODES, "GT-VCN-PBMC", "Copies"), Code(LOINC, "718-7", "Haemoglobin")
+    made = [
+        concept_map("observation-to-loinc", "To LOINC", [(own, loinc)], "relatedto"),
+        code_system("observation", "Observations", OBSERVATION_CODES, [own]),
+        value_set("observation", "Observations", [own]),
+    ]
+    return Terminology(made, "1", NOON)
 
-    def __init__(
-        self, store: Store, policy: Policy, *callers: Caller, now: datetime = NOON, more: Iterable[Rule] = ()
-    ) -> None:
+
+@dataclass(frozen=True)
+class Driven:
+    """A route that was asked: a rule, the release, and what a Bundle was."""
+
+    rule: Rule
+    release: str
+    interaction: str
+
+
+class Api:
+    """The API over a store: every route that ``gateway.bootstrap.pulling`` puts together.
+
+    ``entered``: the routes that were asked; ``answered``: those whose handler did not refuse.
+    """
+
+    def __init__(self, store: Store, policy: Policy, *callers: Caller, now: datetime = NOON) -> None:
         self.store, self.policy, self.now = store, policy, now
         self.callers = Callers(callers)
         self.noted: list[Answer] = []
-        self.sight = Sight(policy, Enrolments(policy), Concerns())
-        self.shelf = Shelf(store, self.sight, PageTokens(KEYS.pseudonym), {})
-        desk = ExportDesk(store, self.sight, self._clock, ExportLimits(timedelta(hours=1), 1000, 10_000))
-        counter = Counter(desk, policy, self.noted.append, self._clock, KEYS.identity)
-        rules = [
-            *auditing_rules(store, self.shelf.tokens),
-            *bulk_rules(counter),
-            *operation_rules(self.shelf, 3),
-            *more,
-        ]
-        self.rules = fhir_rules(self.shelf, rules, now)
-        self.exporter = Exporter(store, Sight(policy, Enrolments(policy), Concerns()), self._clock, "writer")
+        self.entered: set[Driven] = set()
+        self.answered: set[Driven] = set()
+        self.sight = self._sight()
+        groups = partial(study_groups, id_key=KEYS.identity)
+        self.shelf = Shelf(store, self.sight, PageTokens(KEYS.pseudonym), {}, {"Group": groups})
+        self.endpoint = Endpoint()
+        self.planner = Planner(policy, self._clock)
+        self.rules = fhir_rules(self.shelf, self._more(), now)
+        self.exporter = Exporter(store, self._sight(), self._clock, "writer")
+        self.notify = Notify(store, self._sight(), self.endpoint, self._clock, "teller")
         self._app = FastAPI(openapi_url=None)
         edge = Edge(cast("Authorizer", self.callers), self._noting, self._clock, f"http://{HOST}")
-        self._app.include_router(fhir_router(edge, self.rules))
+        self._app.include_router(fhir_router(edge, [self._watched(rule) for rule in self.rules]))
         self._runner = asyncio.Runner()
         self._statements: list[str] = []
         event.listen(Engine, "before_cursor_execute", self._count)
+
+    def _sight(self) -> Sight:
+        return Sight(self.policy, Enrolments(self.policy), Concerns())
+
+    def _more(self) -> Sequence[Rule]:
+        """The rules besides those of reading and searching."""
+        store, shelf = self.store, self.shelf
+        desk = ExportDesk(store, self.sight, self._clock, ExportLimits(timedelta(hours=1), 1000, 10_000))
+        counter = Counter(desk, self.policy, self.noted.append, self._clock, KEYS.identity)
+        terminology, subscribe = a_terminology(), Subscribe(store, self.sight, self.endpoint)
+        shelf.sources.update(terminology_sources(terminology) | subscription_sources(subscribe))
+        office = Office(store, self.sight, self.planner, KEYS.identity, self._clock)
+        reader = Reader([*reading_rules(shelf), *searching_rules(shelf)])
+        return [
+            *auditing_rules(store, shelf.tokens),
+            *bulk_rules(counter),
+            *operation_rules(shelf, 3),
+            *terminology_rules(terminology),
+            *subscription_rules(subscribe),
+            *writing_rules(office, reader),
+            *validating_rules(office, shelf.types),
+        ]
+
+    def _watched(self, rule: Rule) -> Rule:
+        def handler(asked: Asked) -> Told:
+            batch = rule.path == "" and b'"batch"' in asked.body
+            driven = Driven(rule, asked.release, "batch" if batch else rule.interaction)
+            self.entered.add(driven)
+            told = rule.handler(asked)
+            self.answered.add(driven)
+            return told
+
+        return replace(rule, handler=handler)
 
     def _noting(self, answer: Answer) -> Future[None]:
         kept: Future[None] = Future()

@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.fhir import codec
 from gateway.model.delivery import View
+from gateway.model.names import CLIENT_ID
 from gateway.model.recipient import Recipient
 from gateway.model.resource import ResourceVersion
 from gateway.model.study import Study
@@ -83,14 +84,23 @@ class Oracle:
             return True
         return self._of_a_subject(version) and not version.held and self._fits(version)
 
+    def entitled(self, patient: str) -> str:
+        """The ResearchSubject by which the view may see something of a patient, ``""`` when it may not."""
+        place = self._place(patient)
+        return str(place["id"]) if place is not None and self._covering(patient, place) else ""
+
+    def _covering(self, patient: str, place: Resource) -> list[Resource]:
+        """The consents that let the view see something of a patient in this place."""
+        if place["status"] not in ("on-study", "follow-up"):
+            return []
+        return [one for one in self._consents(patient, place) if self._covers(one)]
+
     def _of_a_subject(self, version: ResourceVersion) -> bool:
         place = self._place(version.patient)
-        if place is None or place["status"] not in ("on-study", "follow-up"):
+        covering = [] if place is None else self._covering(version.patient, place)
+        if place is None or not covering:
             return False
         consents = self._consents(version.patient, place)
-        covering = [one for one in consents if self._covers(one)]
-        if not covering:
-            return False
         if version.type in UNDATED:
             own = {"Patient": {version.patient}, "ResearchSubject": {place["id"]}}
             own["Consent"] = {one["id"] for one in consents}
@@ -166,7 +176,7 @@ class Oracle:
         body = codec.decode(version.body)
         for path in NEEDED.get(version.type, ()):
             led = [self._leads(reference, version.patient, may) for reference in _links(body, path)]
-            if not any(led):
+            if not any(led) and not (path == "agent.who" and _by_a_client(body)):
                 return False
         return True
 
@@ -199,7 +209,12 @@ def _links(body: Resource, path: str) -> list[str]:
     for name in path.split("."):
         found = [value[name] for value in values if isinstance(value, dict) and name in value]
         values = [item for one in found for item in (one if isinstance(one, list) else [one])]
-    return [one["reference"] for one in values]
+    return [one["reference"] for one in values if "reference" in one]
+
+
+def _by_a_client(provenance: Resource) -> bool:
+    """Whether it says that a client of the API wrote something: every view may know that."""
+    return any(agent["who"].get("identifier", {}).get("system") == CLIENT_ID for agent in provenance["agent"])
 
 
 def _moment(text: str) -> datetime:

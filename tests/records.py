@@ -14,6 +14,7 @@ from gateway.model.names import CONSENT_STUDY, LOINC, OBSERVATION_CODES, SUBJECT
 from gateway.model.recipient import Recipient, ReleaseRule
 from gateway.model.resource import ResourceVersion
 from gateway.model.study import Study
+from gateway.ports import Store
 from tests.releasing import NOON, SIGNED, uid
 
 Resource = dict[str, Any]
@@ -25,14 +26,15 @@ PERSONAL = "Zqperson"
 STATUSES = ["on-study"] * 5 + ["follow-up", "candidate", "withdrawn", "off-study", "not-registered"]
 LIVE = ("candidate", "eligible", "follow-up", "on-study", "on-study-intervention", "on-study-observation")
 HB, VCN, PLATELETS = (LOINC, "718-7"), (OBSERVATION_CODES, "GT-VCN-PBMC"), (LOINC, "777-3")
-SHARED = ("ResearchStudy", "Organization", "Practitioner", "Group")
+SHARED = ("ResearchStudy", "Organization", "Practitioner", "PlanDefinition", "Group")
 UNDATED = ("Patient", "ResearchSubject", "Consent", "Provenance")
 HIDES_ARMS = ("Procedure",)
 ACT = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 
 LINKS: Mapping[str, tuple[str, ...]] = {
     "Patient": ("managingOrganization",),
-    "ResearchStudy": ("sponsor", "principalInvestigator", "site"),
+    "ResearchStudy": ("protocol", "sponsor", "principalInvestigator", "site"),
+    "PlanDefinition": (),
     "ResearchSubject": ("study", "individual", "consent"),
     "Consent": ("patient", "organization", "performer"),
     "Encounter": ("subject", "serviceProvider"),
@@ -73,11 +75,12 @@ BASIS: Mapping[str, tuple[str, ...]] = {
     "Provenance": ("target", "recorded", "agent"),
     "Organization": ("name",),
     "Practitioner": ("active",),
+    "PlanDefinition": ("status",),
     "Group": ("type", "actual"),
 }
 FURTHER: Mapping[str, tuple[str, ...]] = {
     "Patient": ("identifier", "birthDate", "managingOrganization"),
-    "ResearchStudy": ("title", "identifier", "sponsor", "principalInvestigator", "site"),
+    "ResearchStudy": ("title", "identifier", "protocol", "sponsor", "principalInvestigator", "site"),
     "ResearchSubject": ("identifier", "period", "consent"),
     "Consent": ("patient", "dateTime", "provision", "organization", "performer"),
     "Encounter": ("subject", "period", "serviceProvider", "identifier"),
@@ -92,6 +95,7 @@ FURTHER: Mapping[str, tuple[str, ...]] = {
     "Provenance": (),
     "Organization": ("partOf", "identifier"),
     "Practitioner": ("identifier", "name"),
+    "PlanDefinition": ("title",),
     "Group": ("member", "managingEntity"),
 }  # fmt: skip
 
@@ -106,6 +110,13 @@ class Record:
     def heads(self) -> dict[str, ResourceVersion]:
         """The newest version of each resource."""
         return {version.id: version for version in self.versions}
+
+    def read_again(self, store: Store) -> Record:
+        """What is stored of the same patients now."""
+        patients = {"", *(version.patient for version in self.versions)}
+        with store.begin(write=False) as tx:
+            found = [one for patient in patients for one in tx.resources.of_patient(patient, every_version=True)]
+        return Record(sorted(found, key=lambda one: one.change), self.merged)
 
 
 class Making:
@@ -161,6 +172,7 @@ class Making:
             message=1,
             stored_at=NOON - timedelta(days=2) + timedelta(minutes=len(self.versions)),
             patient=patient,
+            clocks={"": (1, "2026-03-18T00:00:00+00:00", 1)},
             **columns,
         )
         self.versions.append(version)
@@ -177,6 +189,8 @@ class Making:
                 body["sponsor"] = {"reference": f"Organization/{uid('Organization sponsor')}"}
             if self._chance(0.5):
                 body["site"] = [{"reference": f"Location/{uid('ward')}"}]
+            if self._chance(0.7):
+                body["protocol"] = [self._plan(study)]
             self._store(body)
         for name in ("sponsor", "lab", "clinic", "parent", "nobody", "other"):
             body = {"resourceType": "Organization", "id": uid(f"Organization {name}"), "name": self._mark()}
@@ -188,6 +202,12 @@ class Making:
         for name in ("head", "doctor", "nurse"):
             body = {"resourceType": "Practitioner", "id": uid(f"Practitioner {name}"), "active": True}
             self._store(body | {"name": [{"family": self._mark()}]})
+
+    def _plan(self, study: Study) -> Resource:
+        """Store the plan of a study; return the reference to it."""
+        plan = {"resourceType": "PlanDefinition", "id": uid(f"plan {study.id}"), "status": "active"}
+        self._store(plan | {"title": self._mark()}, study=self.random.choice(["", study.id]))
+        return {"reference": f"PlanDefinition/{plan['id']}"}
 
     def _group(self, patients: Sequence[str]) -> None:
         if self._chance(0.5):

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from gateway.fhir import codec
 from gateway.model.access import Caller, Scope
 from gateway.model.delivery import View
+from gateway.model.resource import ResourceVersion
 from gateway.release.policy import Policy
+from gateway.services.study_groups import group_id
 from gateway.store import create_store
 from tests.asking import Api, Heard
 from tests.entitled import Oracle, revived
 from tests.records import PERSONAL, STUDIES, Making, Record, a_file
-from tests.releasing import KEYS, NOON, template
+from tests.releasing import KEYS, template
 
 EVERYTHING = (Scope("*", "cruds"),)
 MARK = re.compile(r"Zqmark\d{4}q")
@@ -26,14 +29,42 @@ UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Scene:
-    """A record, files, an API over them, and what each view may see."""
+    """A record, files, an API over them, and what each view may see.
 
-    def __init__(self, random: Random, record: Record, api: Api, oracles: dict[View, Oracle]) -> None:
-        self.random, self.record, self.api, self.oracles = random, record, api, oracles
-        self.heads = record.heads()
-        self.marks = {id: set(MARK.findall("".join(one.body.decode() for one in record.versions if one.id == id)))
-                      for id in self.heads}  # fmt: skip
-        self.views: tuple[View, ...] = ()
+    ``own``: ids that the client was told of as its own: of its subscriptions, and of the Groups of its studies.
+    """
+
+    def __init__(self, random: Random, record: Record, api: Api, views: tuple[View, ...]) -> None:
+        self.random, self.api, self.views = random, api, views
+        self.own = set(self.groups())
+        self._know(record)
+
+    def _know(self, record: Record) -> None:
+        self.record, self.heads = record, record.heads()
+        self.oracles = {view: self._oracle(view) for view in self.api.policy.views}
+        self._met: dict[tuple[View, ...], set[str]] = {}
+
+    def _oracle(self, view: View) -> Oracle:
+        rights = self.api.policy.rights(view)
+        assert rights is not None
+        return Oracle(self.record, rights.recipient, rights.study, self.api.now)
+
+    def look_again(self) -> None:
+        """Work out anew what each view may see: of what is stored now."""
+        self._know(self.record.read_again(self.api.store))
+
+    def write(self, versions: Sequence[ResourceVersion]) -> list[ResourceVersion]:
+        """Store versions as a feed does, and work out anew what each view may see."""
+        with self.api.store.begin() as tx:
+            written = tx.resources.append(versions)
+            self.api.planner(tx, written)
+        self.look_again()
+        return written
+
+    def groups(self, *views: View) -> list[str]:
+        """The ids of the Groups that are made of the client's studies, as its views (or these) know them."""
+        found = [rights for view in views or self.views if (rights := self.api.policy.rights(view)) is not None]
+        return [group_id(rights, KEYS.identity) for rights in found if "Group" in rights.types]
 
     # --- what is expected ---------------------------------------------------------------------------------------------
 
@@ -57,8 +88,18 @@ class Scene:
                     found.setdefault((kind, self.public(view, id)), []).append((view, id))
         return found
 
+    def listed(self, type: str) -> list[tuple[str, str]]:
+        """What a search of a type lists, by type and the client's id: what it sees, and the Groups made for it."""
+        made = [("Group", id) for id in self.groups()] if type == "Group" else []
+        return sorted({*self.known(type), *made})
+
     def allowed(self) -> set[str]:
         """The marks and ids the client may ever meet."""
+        if self.views not in self._met:
+            self._met[self.views] = self._all_it_may_meet()
+        return self._met[self.views] | self.own
+
+    def _all_it_may_meet(self) -> set[str]:
         met: set[str] = set()
         for view in self.views:
             oracle = self.oracles[view]
@@ -74,7 +115,7 @@ class Scene:
             for id, head in self.heads.items():
                 if head.gone and (head.type, self.public(view, id)) == (type, public):
                     oracle = self.oracles[view]
-                    before = Oracle(revived(self.record, id), oracle.file, oracle.study, NOON)
+                    before = Oracle(revived(self.record, id), oracle.file, oracle.study, oracle.now)
                     if id in before.seen:
                         return True
         return False
@@ -102,6 +143,12 @@ class Scene:
         own = set(UUID.findall(heard.headers.get("content-location", "")))
         entries = heard.body.get("entry", ()) if heard.content else ()
         return own | {one["fullUrl"][-36:] for one in entries if one.get("fullUrl", "").startswith("urn:uuid:")}
+
+    def ask(self, client: str, method: str, path: str, body: Any = None, **headers: str) -> Heard:
+        """Ask, and look the answer through. ``path`` may have parameters; ``body`` is JSON values."""
+        sent = b"" if body is None else codec.encode(body)
+        heard = self.api.ask(client, method, path, body=sent, headers=headers)
+        return self.heard(heard, f"{method} {path} {sent.decode()}")
 
     def get(self, client: str, path: str, query: str = "", **headers: str) -> Heard:
         pairs = [tuple(one.split("=", 1)) for one in query.split("&") if one]
@@ -140,16 +187,13 @@ def scene(seed: int, url: str = "") -> Iterator[Scene]:
             for old, survivor in record.merged.items():
                 tx.resources.merge(old, survivor)
         api = Api(store, policy)
-        studies = {study.id: study for study in STUDIES}
-        oracles = {
-            view: Oracle(record, policy.recipients[view.recipient], studies[view.study], NOON) for view in policy.views
-        }
-        made = Scene(random, record, api, oracles)
-        made.views = tuple(random.sample(policy.views, min(len(policy.views), random.randint(1, 3))))
+        views = tuple(random.sample(policy.views, min(len(policy.views), random.randint(1, 3))))
+        made = Scene(random, record, api, views)
         api.callers.known = {
-            "wide": Caller("wide", made.views, EVERYTHING),
-            "other": Caller("other", made.views, EVERYTHING),
-            "narrow": Caller("narrow", made.views, tuple(narrow_scopes(random))),
+            "wide": Caller("wide", views, EVERYTHING),
+            "other": Caller("other", views, EVERYTHING),
+            "office": Caller("office", views, EVERYTHING, writes=True),
+            "narrow": Caller("narrow", views, tuple(narrow_scopes(random))),
         }
         try:
             yield made

@@ -27,11 +27,10 @@ def group_ids(rights: Rights, id_key: bytes) -> tuple[str, str]:
 def study_groups(pull: Pull, id_key: bytes) -> Iterator[dict[str, Any]]:
     """Yield the Group of each study of a caller whose recipient's file lists Group, newest form of R4 and R5 alike.
 
-    It names no member: who they are, a search for ResearchSubject tells.
+    It names no member: who they are, a search for ResearchSubject tells. Views that know it by one id see one Group.
     """
-    for rights in pull.views:
-        if TYPE not in rights.types:
-            continue
+    found = {group_id(rights, id_key): rights for rights in reversed(pull.views) if TYPE in rights.types}
+    for id, rights in reversed(found.items()):
         study = pull.tx.resources.heads((rights.study.resource,)).get(rights.study.resource)
         meta: dict[str, Any] = {"versionId": "1"}
         if study is not None:
@@ -40,7 +39,7 @@ def study_groups(pull: Pull, id_key: bytes) -> Iterator[dict[str, Any]]:
             meta["security"] = [dict(PSEUDED)]
         yield {
             "resourceType": TYPE,
-            "id": group_id(rights, id_key),
+            "id": id,
             "meta": meta,
             "identifier": [{"system": STUDY_ID, "value": rights.study.id}],
             "active": True,

@@ -18,7 +18,7 @@ from gateway.release.policy import REQUIRED
 from tests.asking import Api
 from tests.releasing import a_consent, a_patient, a_study, a_subject, an_observation, an_organization, uid
 from tests.releasing import world as a_world
-from tests.writing import FILE, Desk, office_file
+from tests.writing import FILE, office_file
 
 ROUNDS, REQUESTS = 10, 1000
 CODES = frozenset(
@@ -274,14 +274,13 @@ BODIES = _bodies()
 
 @contextmanager
 def opened():
-    """The API over a small world, with every rule there is in it."""
+    """The API over a small world."""
     file = office_file(release=FILE)
     with tempfile.TemporaryDirectory() as folder, a_world(Path(folder), file) as made:
         stored = (a_study(), a_patient(), a_subject(), a_consent(), an_observation(), an_organization())
         made.write(*stored, clocks={"": (1, "2026-03-01T09:00:00", 1)})
-        desk = Desk(made)
         caller = Caller("client", made.policy.views, (Scope("*", "cruds"),), writes=True, audits=True)
-        api = Api(made.store, made.policy, caller, more=desk.rules)
+        api = Api(made.store, made.policy, caller)
         try:
             yield api
         finally:

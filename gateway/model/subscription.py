@@ -102,7 +102,10 @@ class Subscription(Struct, frozen=True):
 
 
 class Trigger(Struct, frozen=True):
-    """A stored change that may be an event of a subscription. Whether it is one is decided when it is told."""
+    """A stored change that may be an event of a subscription. Whether it is one is decided when it is told.
+
+    ``due_at``: not before; None: at once. What a view may see from a certain moment on is one then (UTC).
+    """
 
     subscription: str
     patient: str
@@ -110,6 +113,7 @@ class Trigger(Struct, frozen=True):
     resource: str
     version: int
     cause: str = ""
+    due_at: datetime | None = None
     id: int = 0
 
 

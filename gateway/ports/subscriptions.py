@@ -54,8 +54,8 @@ class Subscriptions(Protocol):
     def note(self, triggers: Sequence[Trigger]) -> None:
         """Append what may be events. Those of one patient keep the order of their commits."""
 
-    def triggers(self, id: str, limit: int) -> list[Trigger]:
-        """Return what a subscription has not decided on yet, oldest first."""
+    def triggers(self, id: str, now: datetime, limit: int) -> list[Trigger]:
+        """Return what a subscription has not decided on yet, of what can be by now, oldest first."""
 
     def is_due(self, now: datetime) -> bool:
         """Whether there may be one to claim."""

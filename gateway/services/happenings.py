@@ -15,7 +15,7 @@ from gateway.model.access import Caller, granted, scopes_of
 from gateway.model.client import Client
 from gateway.model.delivery import View
 from gateway.model.resource import ResourceVersion
-from gateway.model.subscription import Happening, Subscription, Trigger
+from gateway.model.subscription import ENTITLED, Happening, Subscription, Trigger
 from gateway.ports import Shown
 from gateway.release.policy import Rights
 from gateway.services.chart import Seen
@@ -41,6 +41,7 @@ def caller_of(client: Client, subscription: Subscription) -> Caller:
 def happened(pull: Pull, subscription: Subscription, triggers: Sequence[Trigger]) -> list[Happening]:
     """Return the events among triggers, numbered on from the subscription's last. ``pull`` is one of R4."""
     scopes = _Scopes(pull, subscription.terms.base)
+    triggers = _once(triggers)
     numbers = [(one.resource, number) for one in triggers for number in (one.version, one.version - 1)]
     versions = pull.tx.resources.numbered(numbers)
     found: list[Happening] = []
@@ -50,6 +51,19 @@ def happened(pull: Pull, subscription: Subscription, triggers: Sequence[Trigger]
             place = (view.recipient, view.study, trigger.patient, trigger.type, trigger.resource, trigger.version)
             found.append(Happening(number, pull.now, *place))
     return found
+
+
+def _once(triggers: Sequence[Trigger]) -> list[Trigger]:
+    """Leave out what is said twice: a version is told of once, one who may be seen now by the newest of them."""
+    newest = {one.resource: one.version for one in triggers if one.cause == ENTITLED}
+    kept: dict[tuple[str, int], Trigger] = {}
+    for one in triggers:
+        key = (one.resource, one.version)
+        if one.cause == ENTITLED and one.version == newest[one.resource]:
+            kept[key] = one
+        elif one.cause != ENTITLED:
+            kept.setdefault(key, one)
+    return list(kept.values())
 
 
 def packed(pull: Pull, subscription: Subscription, events: Iterable[Happening]) -> Packed:

@@ -146,7 +146,7 @@ class Notify:
             return Begun(_off(claimed, ENDED), Telling())
         if claimed.state is SubscriptionState.ERROR and claimed.due_at is not None and claimed.due_at <= now:
             return Begun(_off(claimed, ABANDONED), Telling())
-        triggers = tx.subscriptions.triggers(claimed.id, MOST_TRIGGERS)
+        triggers = tx.subscriptions.triggers(claimed.id, now, MOST_TRIGGERS)
         pull = Pull(tx, self._sight, caller_of(client, claimed), now, "R4")
         new = happened(pull, claimed, triggers) if triggers else []
         telling = Telling(new, [one.id for one in triggers])

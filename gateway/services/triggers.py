@@ -15,7 +15,7 @@ from gateway.model.resource import ResourceVersion
 from gateway.model.study import Subject
 from gateway.model.subscription import ENTITLED, Trigger
 from gateway.ports import Listener, Transaction
-from gateway.release.consent import entitlement
+from gateway.release.consent import begins_at, entitlement
 from gateway.release.decision import Withheld
 from gateway.release.policy import Policy
 from gateway.services.subjects import ENTITLING, standing, studies_of
@@ -24,7 +24,7 @@ from gateway.services.topics import SUBJECT_STATUS, TOPICS, listened_for
 _OF_TOPICS: Final = frozenset(type for topic in TOPICS.values() for type in topic.types)
 _CAUSES: Final = frozenset(("ResearchSubject", "Consent"))
 
-Key = tuple[str, str, int]
+Key = tuple[str, str, int, datetime | None]
 
 
 def note(tx: Transaction, changed: Sequence[ResourceVersion], policy: Policy, now: datetime) -> int:
@@ -64,13 +64,13 @@ class _Ear:
         return queries is not None and all(query.may(version.body) for query in queries)
 
 
-def _trigger(listener: Listener, version: ResourceVersion, cause: str = "") -> Trigger:
+def _trigger(listener: Listener, version: ResourceVersion, cause: str = "", due_at: datetime | None = None) -> Trigger:
     id = listener.subscription.id
-    return Trigger(id, version.patient, version.type, version.id, version.version, cause)
+    return Trigger(id, version.patient, version.type, version.id, version.version, cause, due_at)
 
 
 def _key(trigger: Trigger) -> Key:
-    return trigger.subscription, trigger.resource, trigger.version
+    return trigger.subscription, trigger.resource, trigger.version, trigger.due_at
 
 
 # --- who may be seen now and could not before -------------------------------------------------------------------------
@@ -83,7 +83,10 @@ def _entitled(
     policy: Policy,
     now: datetime,
 ) -> Iterable[Trigger]:
-    """Yield a trigger for each subject that a view may see because of these changes, and could not before."""
+    """Yield a trigger for each subject that a view may see because of these changes, and could not before.
+
+    A consent may begin later, be it by a clock that is ahead of ours: nothing else will say that its moment has come.
+    """
     waiting = [one for one in listeners if one.subscription.terms.topic == SUBJECT_STATUS.url]
     for patient, changed in concerned.items() if waiting else ():
         versions = [version for version in changed if version.type in _CAUSES]
@@ -95,8 +98,9 @@ def _entitled(
         heads = {version.id: version for version in newest}
         for listener in waiting:
             for study in {view.study for view in listener.views} & after.keys():
-                if _widened(listener, before.get(study), after[study], policy, now):
-                    yield _trigger(listener, heads[after[study].resource], ENTITLED)
+                head = heads[after[study].resource]
+                for due_at in _widening(listener, before.get(study), after[study], policy, now):
+                    yield _trigger(listener, head, ENTITLED, due_at)
 
 
 def _earlier(
@@ -110,12 +114,18 @@ def _earlier(
     return [*(version for version in newest if version.id not in first), *before.values()]
 
 
-def _widened(listener: Listener, before: Subject | None, after: Subject, policy: Policy, now: datetime) -> bool:
+def _widening(
+    listener: Listener, before: Subject | None, after: Subject, policy: Policy, now: datetime
+) -> set[datetime | None]:
+    """Return when views may see a subject that they could not before; None: now."""
+    found: set[datetime | None] = set()
     for view in listener.views:
         rights = policy.rights(view)
         if rights is None or view.study != after.study:
             continue
         old, new = (entitlement(one, rights.recipient, now) for one in (before, after))
         if isinstance(old, Withheld) and not isinstance(new, Withheld):
-            return True
-    return False
+            found.add(None)
+        elif begins := begins_at(after, rights.recipient, now):
+            found.add(begins)
+    return found

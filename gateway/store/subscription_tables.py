@@ -48,9 +48,10 @@ subscription_triggers: Final = Table(
     Column("resource", Id, nullable=False),
     Column("version", Integer, nullable=False),
     Column("cause", Text, nullable=False),
+    Column("due_at", Moment),
     Index("subscription_triggers_of", "subscription", "id"),
 )
-"""Changes that may be events, written with the change itself; what was decided on is gone."""
+"""Changes that may be events, written with the change itself; what was decided on is gone. ``due_at``: not before."""
 
 subscription_events: Final = Table(
     "subscription_events",

@@ -35,7 +35,8 @@ _LISTENING: Final = (
     .order_by(_S.id)
 )
 _GET: Final = select(subscriptions).where(_S.id == bindparam("id_"))
-_TRIGGERED: Final = exists().where(_T.subscription == _S.id)
+_RIPE: Final = or_(_T.due_at.is_(None), _T.due_at <= bindparam("now_", type_=_T.due_at.type))
+_TRIGGERED: Final = exists().where(_T.subscription == _S.id, _RIPE)
 _FREE: Final = or_(_S.lease_until.is_(None), _S.lease_until <= bindparam("now_", type_=_S.lease_until.type))
 _DUE: Final = or_(_S.due_at <= bindparam("now_", type_=_S.due_at.type), _TRIGGERED)
 _ANY_DUE: Final = select(_S.id).where(_S.state != _OFF, _FREE, _DUE).limit(1)
@@ -99,10 +100,10 @@ class SqlSubscriptions:
         if rows:
             self._connection.execute(subscription_triggers.insert(), rows)
 
-    def triggers(self, id: str, limit: int) -> list[Trigger]:
-        """Return what a subscription has not decided on yet, oldest first."""
-        query = select(subscription_triggers).where(_T.subscription == id).order_by(_T.id).limit(limit)
-        return [Trigger(**row._mapping) for row in self._connection.execute(query)]
+    def triggers(self, id: str, now: datetime, limit: int) -> list[Trigger]:
+        """Return what a subscription has not decided on yet, of what can be by now, oldest first."""
+        query = select(subscription_triggers).where(_T.subscription == id, _RIPE).order_by(_T.id).limit(limit)
+        return [Trigger(**row._mapping) for row in self._connection.execute(query, {"now_": now})]
 
     # --- telling ----------------------------------------------------------------------------------------------------
 

@@ -122,13 +122,26 @@ def test_listeners_have_the_views_of_their_client_and_are_not_off(begun):
 def test_triggers_wait_in_their_order_until_they_are_decided_on(begun):
     with begun.begin() as tx:
         tx.subscriptions.note([trigger(1), trigger(2), trigger(3, uid(9))])
-        found = tx.subscriptions.triggers(ONE.id, 10)
+        found = tx.subscriptions.triggers(ONE.id, NOW, 10)
         assert [one.resource for one in found] == [uid(1), uid(2)]
-        assert len(tx.subscriptions.triggers(ONE.id, 1)) == 1
+        assert len(tx.subscriptions.triggers(ONE.id, NOW, 1)) == 1
     mine = claimed(begun)
     with begun.begin() as tx:
         assert tx.subscriptions.begin(mine, Telling((), [found[0].id]), "worker")
-        assert [one.resource for one in tx.subscriptions.triggers(ONE.id, 10)] == [uid(2)]
+        assert [one.resource for one in tx.subscriptions.triggers(ONE.id, NOW, 10)] == [uid(2)]
+
+
+def test_a_trigger_of_a_later_moment_wakes_nobody_until_their_moment(begun):
+    later = Trigger(ONE.id, uid(900), "ResearchSubject", uid(1), 1, "entitled", NOW + MINUTE)
+    with begun.begin() as tx:
+        tx.subscriptions.note([later])
+
+    assert claimed(begun, NOW + MINUTE - SECOND) is None
+    assert claimed(begun, NOW + MINUTE).id == ONE.id
+    with begun.begin() as tx:
+        assert tx.subscriptions.triggers(ONE.id, NOW, 9) == []
+        [found] = tx.subscriptions.triggers(ONE.id, NOW + MINUTE, 9)
+        assert (found.cause, found.due_at) == ("entitled", NOW + MINUTE)
 
 
 def test_one_is_claimed_at_its_time_or_when_something_may_have_happened(begun):
@@ -223,7 +236,7 @@ def test_what_is_dropped_is_gone_with_all_of_it(begun):
         tx.subscriptions.begin(mine.but(events=1), Telling([happening(1)]), "worker")
         tx.subscriptions.drop(ONE.id)
         assert tx.subscriptions.get(ONE.id) is None
-        assert tx.subscriptions.triggers(ONE.id, 9) == tx.subscriptions.events(ONE.id, 0, 9, 9) == []
+        assert tx.subscriptions.triggers(ONE.id, NOW, 9) == tx.subscriptions.events(ONE.id, 0, 9, 9) == []
         assert tx.subscriptions.settle(mine, "worker") is None
 
 

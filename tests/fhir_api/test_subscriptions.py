@@ -101,7 +101,10 @@ class Year:
     def settled(self):
         with self.unit.store.begin(write=False) as tx:
             found = tx.subscriptions.every()
-            return all(one.events == one.settled and not tx.subscriptions.triggers(one.id, 1) for one in found)
+            return all(
+                one.events == one.settled and not tx.subscriptions.triggers(one.id, datetime.now(UTC), 1)
+                for one in found
+            )
 
     def everything(self, type):
         """Every resource of a type that the client sees now, by address."""

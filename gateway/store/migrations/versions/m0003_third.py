@@ -155,6 +155,7 @@ def _subscriptions() -> None:
         sa.Column("resource", Id(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("cause", sa.Text(), nullable=False),
+        sa.Column("due_at", Moment(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="subscription_triggers_pkey"),
     )
     op.create_index("subscription_triggers_of", "subscription_triggers", ["subscription", "id"])

@@ -145,6 +145,39 @@ def test_one_whom_a_consent_lets_be_seen_is_told_of(unit):
     assert unit.tell() == []
 
 
+def test_a_subject_and_the_consent_that_shows_it_are_one_event(unit):
+    unit.subscribed()
+    unit.world.write(a_patient(), a_subject())
+    unit.world.write(a_consent())
+
+    assert numbers(unit.tell()) == [1]
+
+
+def test_one_whom_a_consent_lets_be_seen_from_a_moment_on_is_told_of_then(unit):
+    """A hospital's clock may be ahead of ours, and then nothing else says that the moment has come."""
+    unit.subscribed()
+    unit.world.write(a_patient(), a_consent(dateTime="2026-03-20T12:10:00Z"), a_subject())
+    unit.world.write(a_subject(status="follow-up"))
+    assert unit.tell() == []
+    unit.pass_time(minutes=9)
+    assert unit.tell() == []
+
+    unit.pass_time(minutes=1)
+
+    assert numbers(unit.tell()) == [1]
+    unit.pass_time(minutes=1)
+    assert unit.tell() == []
+
+
+def test_a_consent_that_is_withdrawn_before_it_begins_shows_nobody(unit):
+    unit.subscribed()
+    unit.world.write(a_patient(), a_consent(dateTime="2026-03-20T12:10:00Z"), a_subject())
+    unit.world.write(a_consent(dateTime="2026-03-20T12:10:00Z", status="inactive"))
+    unit.pass_time(hours=1)
+
+    assert unit.tell() == []
+
+
 def test_withdrawn_consent_stops_events(unit):
     unit.subscribed(r4(OBSERVATION))
     enrol(unit)
@@ -444,7 +477,7 @@ def test_a_change_that_was_not_committed_is_no_event(unit):
     with pytest.raises(Killed):
         unit.world.write(an_observation())
     with unit.store.begin(write=False) as tx:
-        assert tx.subscriptions.triggers(made.id, 9) == []
+        assert tx.subscriptions.triggers(made.id, unit.world.now, 9) == []
 
 
 def killing(planner):

@@ -30,7 +30,9 @@ def worker(unit, keep=timedelta(days=30), threads=8):
 def settled(unit):
     with unit.store.begin(write=False) as tx:
         return all(
-            one.state == "active" and one.events == one.settled and not tx.subscriptions.triggers(one.id, 1)
+            one.state == "active"
+            and one.events == one.settled
+            and not tx.subscriptions.triggers(one.id, unit.world.now, 1)
             for one in tx.subscriptions.every()
         )
 

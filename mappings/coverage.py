@@ -13,6 +13,7 @@ from mappings.segments.msh import MSH_PROVENANCE
 from mappings.segments.nte import NTE_OBSERVATION, NTE_PATIENT, NTE_REPORT
 from mappings.segments.obr import OBR_REPORT, OBR_SPECIMEN
 from mappings.segments.obx import OBX_OBSERVATION
+from mappings.segments.obx_document import OBX_DOCUMENT
 from mappings.segments.orc import ORC_REPORT
 from mappings.segments.pd1 import PD1_PATIENT
 from mappings.segments.pid import PID_PATIENT
@@ -36,6 +37,7 @@ MAPS: Final[tuple[SegmentMap, ...]] = (
     OBR_SPECIMEN,
     SPM_SPECIMEN,
     OBX_OBSERVATION,
+    OBX_DOCUMENT,
     NTE_OBSERVATION,
     NTE_REPORT,
     NTE_PATIENT,
@@ -68,7 +70,7 @@ NOT_MAPPED: Final[dict[str, str]] = {
     "FT1": "of billing",
     "TQ1": "timing of an order: a result makes no ServiceRequest",
     "SFT": "software of the sender: nobody asks for it",
-    "TXA": "document header: DocumentReference is not among the resources released",
+    "TXA": "document header: documents are taken where they are results (OBX)",
     "UAC": "the sender's user: of its own security",
     "UB1": "of billing",
     "UB2": "of billing",

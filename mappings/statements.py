@@ -53,6 +53,16 @@ def statement(draft: Draft, context: Context) -> Statement:
     return made
 
 
+def seal(draft: Draft, status: str, code: str, date: datetime | None) -> None:
+    """Check and write a whole draft now, with what its body does not say of it: status and ``date`` (UTC).
+
+    Raises ``InvalidResource`` as ``statement`` does.
+    """
+    names = tuple(name for name in draft.body if name not in {"resourceType", "id"})
+    draft.sealed = Sealed(b"%b," % _encoded(draft)[:-1], names, code, date, status, ousted(draft.type, names))
+    draft.body = {}
+
+
 def _sealed(draft: Draft, context: Context) -> Sealed:
     """Check and write a whole draft."""
     names, end = tuple(draft.body), b""
@@ -102,7 +112,7 @@ def ousted(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(name for group, one in pairs if one for name in group if name != one))
 
 
-_CODE_ELEMENT: Final = {"Specimen": "type", "Encounter": "class", "Consent": "scope"}
+_CODE_ELEMENT: Final = {"Specimen": "type", "DocumentReference": "type", "Encounter": "class", "Consent": "scope"}
 
 
 def preferred_code(body: Body) -> str:
@@ -136,6 +146,7 @@ _DATES: Final[Mapping[str, Callable[[Body], str | None]]] = {
     "Observation": _effective,
     "DiagnosticReport": _effective,
     "Specimen": _collected,
+    "DocumentReference": lambda body: _period_start("period")(body.get("context") or {}) or body.get("date"),
     "Encounter": _period_start("period"),
     "ResearchSubject": _period_start("period"),
     "Consent": lambda body: body.get("dateTime"),

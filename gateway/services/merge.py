@@ -15,7 +15,7 @@ from gateway.fhir import codec
 from gateway.model.resource import Clock, ResourceVersion
 from gateway.model.translation import Statement
 
-REPLACED_WHOLE: Final = frozenset({"Observation", "Specimen", "Provenance"})
+REPLACED_WHOLE: Final = frozenset({"Observation", "Specimen", "Provenance", "DocumentReference", "Binary"})
 """Types a later statement replaces as a whole: HL7 v2 chapter 7 sends a corrected OBX complete, so an old
 interpretation must not stay beside a new value."""
 

@@ -138,6 +138,7 @@ def _order(obr: Segment, orc: Segment | None, visit: Draft | None, context: Cont
         effective=elements,
         category=category(obr),
         encounter=visit.reference if visit else None,
+        obr=obr,
     )
     open_order(order, context)
     return order

@@ -7,6 +7,9 @@ import binascii
 import re
 from decimal import Decimal
 from typing import Any, Final
+from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from gateway.hl7v2.message import Field
 from mappings.context import Context
@@ -34,6 +37,30 @@ _SUBTYPES: Final = {
 _TOP_LEVEL: Final = frozenset({"application", "audio", "image", "text", "video", "multipart", "model"})
 
 
+_MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}").fullmatch
+"""A MIME type as RFC 6838 (4.2) writes one, in small letters; whatever else a sender writes goes into no header."""
+
+NOTED: Final = "documents"
+"""Where a message's memo holds the documents of the OBX being read: repetition of OBX-5 -> ``Document``."""
+
+UNREADABLE: Final = "document cannot be read"
+"""Why a result is held whose document is not what its encoding says."""
+
+_OCTETS: Final = "application/octet-stream"
+_CODES: Final = "http://terminology.hl7.org/CodeSystem"
+
+
+class Document(Struct, frozen=True):
+    """A document that OBX-5 brings, or says where it is: ``data`` its bytes, ``url`` its address.
+
+    Neither: it cannot be read, or was taken back. ``media``: its MIME type, ``""`` where nothing says one.
+    """
+
+    media: str = ""
+    data: bytes = b""
+    url: str = ""
+
+
 def media_type(kind: str, subtype: str) -> str:
     """Return the MIME type of an ED-2 and ED-3 (RP-3 and RP-4); ``""`` when they do not say one.
 
@@ -41,60 +68,89 @@ def media_type(kind: str, subtype: str) -> str:
     ('application/pdf', 'image/jpeg', 'text/plain', '')
     """
     if "/" in subtype:
-        return subtype.lower()
-    if kind.lower() in _TOP_LEVEL and subtype and subtype.upper() not in _SUBTYPES:
-        return f"{kind}/{subtype}".lower()
-    return _SUBTYPES.get(subtype.upper()) or _MEDIA.get(kind.upper(), "")
+        said = subtype.lower()
+    elif kind.lower() in _TOP_LEVEL and subtype and subtype.upper() not in _SUBTYPES:
+        said = f"{kind}/{subtype}".lower()
+    else:
+        said = _SUBTYPES.get(subtype.upper()) or _MEDIA.get(kind.upper(), "")
+    return said if _MEDIA_TYPE(said) else ""
 
 
 def encapsulated(found: Field, context: Context) -> dict[str, Any]:
-    """Convert an ``ED`` to an Attachment in the extension for R5's value.
+    """Convert an ``ED`` to an Attachment in the extension for R5's value, and note the document.
 
-    ==========  =======================  ==================================================
+    ==========  =======================  =========================================================================
     v2          FHIR                     rule
-    ==========  =======================  ==================================================
-    ED-2, ED-3  Attachment.contentType   ``media_type``, else application/octet-stream
-    ED-4        --                       A, Hex or Base64: how ED-5 is to be read
-    ED-5        Attachment.data          as base64; not readable: dataAbsentReason error
-    ==========  =======================  ==================================================
+    ==========  =======================  =========================================================================
+    ED-2, ED-3  Attachment.contentType   ``media_type``, else application/octet-stream; of text sent as it is UTF-8
+    ED-4        --                       A, Hex or Base64: how ED-5 is to be read; not said: A, of text alone
+    ED-5        Attachment.data          as base64; not readable: dataAbsentReason error, and held
+    ==========  =======================  =========================================================================
 
     See HL7 v2.5.1 2.A.24 and the v2-to-FHIR map ``ED[Attachment]``.
     """
-    data = _base64(found.component(5), found.component(4).upper())
+    media = media_type(found.component(2), found.component(3)) or _OCTETS
+    encoding = found.component(4).upper()
+    if encoding == "A" or not encoding:
+        data = found.component(5).encode() if encoding or media.startswith("text/") else b""
+        media = f"{media}; charset=UTF-8" if media.startswith("text/") else media
+    else:
+        data = _decoded(found.component(5), encoding)
+    note(Document(media, data), context)
     if not data:
-        context.finding("the document cannot be decoded: left out", 5)
-        return {"dataAbsentReason": {"coding": [{"system": f"{_CODES}/data-absent-reason", "code": "error"}]}}
-    media = media_type(found.component(2), found.component(3)) or "application/octet-stream"
-    return _attachment({"contentType": media, "data": data})
-
-
-_CODES: Final = "http://terminology.hl7.org/CodeSystem"
+        said = {"BASE64": "Base64", "HEX": "Hex"}.get(encoding)
+        context.finding(f"the document is not {said}: left out" if said else "the document cannot be read: left out", 5)
+        context.hold(UNREADABLE)
+        return _absent()
+    return _attachment({"contentType": media, "data": base64.b64encode(data).decode("ascii")})
 
 
 def pointer(found: Field, context: Context) -> dict[str, Any]:
-    """Convert an ``RP`` (pointer RP-1, types RP-3 and RP-4) to an Attachment in the extension for R5's value."""
+    """Convert an ``RP`` (pointer RP-1, types RP-3 and RP-4) to an Attachment in the extension for R5's value.
+
+    The pointer is taken where it is a web address or a URN: any other scheme is for a program of the sender's, or runs
+    in the browser of whoever follows it, and an address with a password gives it away.
+    """
     url = found.component(1)
-    if not re.fullmatch(r"\S+", url):
+    if not _is_address(url):
         context.finding("a pointer that is no address: left out", 1)
-        return {"dataAbsentReason": {"coding": [{"system": f"{_CODES}/data-absent-reason", "code": "error"}]}}
+        return _absent()
     media = media_type(found.component(3), found.component(4))
+    note(Document(media, url=url), context)
     return _attachment({"contentType": media, "url": url} if media else {"url": url})
+
+
+def note(document: Document, context: Context) -> None:
+    """Note a document of the OBX being read, for ``obx_document``."""
+    context.memo.setdefault(NOTED, {})[context.repetition] = document
+
+
+def _is_address(text: str) -> bool:
+    if re.fullmatch(r"urn:(?:oid|uuid):[0-9a-f.-]+", text):
+        return True
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc
+    except ValueError:
+        return False
+
+
+def _absent() -> dict[str, Any]:
+    return {"dataAbsentReason": {"coding": [{"system": f"{_CODES}/data-absent-reason", "code": "error"}]}}
 
 
 def _attachment(attachment: dict[str, str]) -> dict[str, Any]:
     return {"extension": [{"url": VALUE_OF_R5, "valueAttachment": attachment}]}
 
 
-def _base64(text: str, encoding: str) -> str:
+def _decoded(text: str, encoding: str) -> bytes:
+    """Return the bytes of a document; none when it is not in its encoding."""
     try:
         if encoding == "BASE64":
-            compact = re.sub(r"\s+", "", text)
-            return base64.b64encode(base64.b64decode(compact, validate=True)).decode("ascii")
-        if encoding == "HEX":
-            return base64.b64encode(bytes.fromhex(text)).decode("ascii")
+            return base64.b64decode(re.sub(r"\s+", "", text), validate=True)
+        return bytes.fromhex(text) if encoding == "HEX" else b""
     except (binascii.Error, ValueError):
-        return ""
-    return base64.b64encode(text.encode()).decode("ascii")
+        return b""
 
 
 def sampled(found: Field, context: Context) -> dict[str, Any]:

@@ -28,8 +28,9 @@ class Order:
     ``key`` are the business identifiers of its results, ``prefix`` what their ids are made of before their own names;
     ``effective`` the elements its own times make, ``day`` the day in the sender's calendar. ``category`` are
     Observation.category, ``specimen`` and ``encounter`` References.
-    ``meaning`` is that of the OBX being read. ``dialect`` stands for the delimiters of the message in cache keys.
-    ``days`` maps OBX-14 as sent -> its day, ``ordinals`` a result's names -> how many have them so far.
+    ``meaning`` is that of the OBX being read, ``obr`` the order's own segment. ``dialect`` stands for the delimiters of
+    the message in cache keys. ``days`` maps OBX-14 as sent -> its day, ``ordinals`` a result's names -> how many have
+    them so far.
     """
 
     key: tuple[str, ...]
@@ -42,6 +43,7 @@ class Order:
     specimen: dict[str, Any] | None = None
     encounter: dict[str, Any] | None = None
     meaning: Meaning | None = None
+    obr: Segment | None = None
     days: dict[str, date] = field(default_factory=dict)
     ordinals: dict[tuple[str, str, str], int] = field(default_factory=dict)
 

@@ -14,6 +14,7 @@ from gateway.fhir.parts import written
 from gateway.hl7v2.message import Segment
 from gateway.model.translation import Gap
 from mappings.context import Context, Draft
+from mappings.segments.obx_media import NOTED
 from mappings.segments.obx_order import order_of
 from mappings.segments.obx_parts import KIND, LONGEST, Elements
 from mappings.segments.obx_shared import Shared
@@ -45,13 +46,13 @@ def usual_number(sent: str, shared: Shared, draft: Draft) -> Value | None:
 
 
 def said_value(obx: Segment, fields: list[str], shared: Shared, draft: Draft, context: Context) -> Value | None:
-    """Return value[x] or dataAbsentReason; None: it takes more than one element, or an extension of the Observation.
+    """Return value[x] or dataAbsentReason; None: it takes more than one element, an extension, or a DocumentReference.
 
     Raises ``InvalidResource`` where it is not valid.
     """
     kind, sent = fields[2], fields[5]
     if len(sent) > LONGEST:
-        return _converted(obx, draft, context)
+        return None if kind == "ED" else _converted(obx, draft, context)
     if shared.is_words and sent.isalnum():
         return _STRING, b'"valueString":"%b",' % sent.encode()
     if shared.limit_text is not None and (limit := _limit(sent, shared, draft, context)):
@@ -105,6 +106,6 @@ def _converted(obx: Segment, draft: Draft, context: Context) -> Value | None:
     outer, context.current = context.current, draft
     made: Elements | None = value(obx, context)
     context.current = outer
-    if not made or len(made) != 1 or not made.keys() <= _SIMPLE:
+    if not made or len(made) != 1 or not made.keys() <= _SIMPLE or NOTED in context.memo:
         return None
     return tuple(made), written(KIND, made)

@@ -17,7 +17,7 @@ from mappings.datatypes.cwe import cwe_concept
 from mappings.datatypes.ts import dr_period, tm_time, ts_datetime
 from mappings.numbers import Number, absent_reason
 from mappings.segments.obx_meaning import Meaning
-from mappings.segments.obx_media import encapsulated, pointer, sampled
+from mappings.segments.obx_media import Document, encapsulated, note, pointer, sampled
 from mappings.segments.obx_order import meaning, order_of
 
 Elements = dict[str, Any]
@@ -28,6 +28,7 @@ TABLE_0125: Final = "http://terminology.hl7.org/CodeSystem/v2-0125"
 
 CODED: Final = frozenset({"CE", "CWE", "CNE", "CF", "IS", "ID"})
 _LINES: Final = frozenset({"TX", "FT"})
+_DOCUMENTS: Final = frozenset({"ED", "RP"})
 _NO_VALUE_DUE: Final = {"N": "not-asked", "I": "temp-unknown", "O": "temp-unknown", "S": "temp-unknown"}
 _NOT_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _LIKE_A_NUMBER: Final = re.compile(r"[<>=]*\s*[-+]?\d[\d.,' \u00a0]*").fullmatch
@@ -47,7 +48,7 @@ def value(obx: Segment, context: Context) -> Elements | None:
     DT DTM TS, TM, DR     valueDateTime, valueTime, valuePeriod
     NR, VR                valueRange, valueString ``low-high``
     NA                    valueSampledData
-    ED, RP                extension for the value R5 has: valueAttachment
+    ED, RP                extension for the value R5 has: valueAttachment; and a DocumentReference
     others                dataAbsentReason ``unsupported``, with a gap of table 0125
     ====================  ==========================================================================================
 
@@ -57,7 +58,7 @@ def value(obx: Segment, context: Context) -> Elements | None:
     kind = obx.value(2).upper()
     repeats = [found for found in obx.repeats(5) if not found.is_null]
     if not repeats:
-        return _nothing(obx.value(11).upper())
+        return _nothing(kind, obx.value(11).upper(), context)
     if kind in _LINES:
         context.at(obx, 5)
         return {"valueString": clean("\n".join(found.verbatim for found in repeats))}
@@ -98,8 +99,10 @@ def absent(reason: str, text: str = "") -> Elements:
     return {"dataAbsentReason": made}
 
 
-def _nothing(status: str) -> Elements | None:
-    """No value: why, as far as OBX-11 tells. A deleted result needs no reason."""
+def _nothing(kind: str, status: str, context: Context) -> Elements | None:
+    """No value: why, as far as OBX-11 tells. A deleted result needs no reason; a document that was sent is no more."""
+    if kind in _DOCUMENTS and status in {"D", "W", "X"}:
+        note(Document(), context)
     if status in {"D", "W"}:
         return None
     if status == "X":

@@ -23,7 +23,9 @@ from gateway.model.translation import Gap
 from mappings.context import Context, Draft, Sealed
 from mappings.datatypes.ts import ts_datetime, usual_datetime
 from mappings.segments.obx import OBX_OBSERVATION, effective, identity, performers
+from mappings.segments.obx_document import state_documents
 from mappings.segments.obx_meaning import say
+from mappings.segments.obx_media import NOTED
 from mappings.segments.obx_order import AHEAD, Order, lies_ahead
 from mappings.segments.obx_parts import KIND
 from mappings.segments.obx_shared import Names, Shared, shared_by
@@ -117,6 +119,8 @@ class Results:
             draft.hold(AHEAD)
         if draft.body.get("status") in _TAKEN_BACK:
             draft.held = ""
+        if NOTED in context.memo:
+            state_documents(obx, draft, context)
         return draft
 
     def _sealed(self, obx: Segment, fields: list[str], shared: Shared, draft: Draft) -> Sealed | None:

@@ -269,7 +269,7 @@ def test_a_document_is_an_attachment_of_the_r5_value():
 @pytest.mark.parametrize(
     ("sent", "attachment"),
     [
-        ("^TEXT^^A^ciao", {"contentType": "text/plain", "data": base64.b64encode(b"ciao").decode()}),
+        ("^TEXT^^A^ciao", {"contentType": "text/plain; charset=UTF-8", "data": base64.b64encode(b"ciao").decode()}),
         ("^IM^JPEG^Hex^FFD8", {"contentType": "image/jpeg", "data": base64.b64encode(b"\xff\xd8").decode()}),
         ("^AU^x^Base64^AA==", {"contentType": "application/octet-stream", "data": "AA=="}),
     ],

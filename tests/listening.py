@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import socket
 import ssl
-import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -19,6 +18,7 @@ from gateway.ports import MessageFilter
 from gateway.services.metrics import Metrics
 from gateway.services.receive import Intake
 from gateway.store import create_store
+from tests.contracts.waiting import PATIENCE, wait_for
 
 
 def message(
@@ -55,7 +55,7 @@ class Sender:
     """A sender that speaks MLLP over a plain socket."""
 
     def __init__(self, port, context=None):
-        self.socket = plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket = plain = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         if context:
             with closed_on_error(plain):
                 self.socket = context.wrap_socket(plain, server_hostname="localhost")
@@ -127,7 +127,7 @@ def sqlite_store(folder):
 
 
 @contextmanager
-def listening(store, *feeds, handshake_seconds=10.0, **options):
+def listening(store, *feeds, handshake_seconds=PATIENCE, **options):
     """Run an intake and the listeners of MLLP feeds; give the listener, its ``intake`` and ``metrics`` beside it."""
     metrics = Metrics()
     intake = Intake(store, clock, metrics=metrics, **options)
@@ -141,18 +141,19 @@ def listening(store, *feeds, handshake_seconds=10.0, **options):
         intake.stop()
 
 
-def settle(store, state, *, place="", reason="", code="", count=1):
+def settle(store, state, *, place="", reason="", code=""):
     """Settle the next stored messages, as the translating role would, once they are there; return their ids."""
-    until = time.monotonic() + 10
-    while time.monotonic() < until:
+    ids = []
+
+    def settled():
         with store.begin() as transaction:
             found = transaction.messages.find(MessageFilter(state=MessageState.STORED))
-            if len(found) >= count:
-                for one in found:
-                    transaction.messages.settle([Became(one.id, state, place=place, reason=reason, code=code)], clock())
-                return [one.id for one in found]
-        time.sleep(0.01)
-    raise AssertionError("nothing was stored")
+            transaction.messages.settle([Became(one.id, state, place, reason, code) for one in found], clock())
+        ids.extend(one.id for one in found)
+        return found
+
+    wait_for(settled, what="a stored message")
+    return ids
 
 
 def rows(store):
@@ -160,6 +161,11 @@ def rows(store):
     with store.begin(write=False) as transaction:
         found = transaction.messages.find(MessageFilter(limit=1000))
         return [transaction.messages.get(one.id) for one in reversed(found)]
+
+
+def sample(running, name, **labels):
+    """Return a metric of a running listener; None when there is none yet."""
+    return running.metrics.registry.get_sample_value(name, labels)
 
 
 class BrokenStore:

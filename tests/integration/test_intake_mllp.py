@@ -3,9 +3,7 @@
 import hashlib
 import socket
 import ssl
-import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,8 @@ from gateway.model.message import MessageState
 from gateway.model.site import Feed, Tls
 from gateway.tls import client_context
 from tests.certificates import Authority
-from tests.listening import BrokenStore, Sender, codes, listening, message, msa, rows, settle, sqlite_store
+from tests.contracts.waiting import wait_for
+from tests.listening import BrokenStore, Sender, codes, listening, message, msa, rows, sample, settle, sqlite_store
 
 FEED = Feed("lis", "north", port=0)
 
@@ -42,15 +41,12 @@ def connect():
         sender.close()
 
 
-def value(metrics, name, **labels):
-    return metrics.registry.get_sample_value(name, labels)
+def connections(running):
+    return sample(running, "gateway_connections", feed="lis")
 
 
-def eventually(condition):
-    until = time.monotonic() + 10
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.01)
-    assert condition()
+def refused(running, reason):
+    return sample(running, "gateway_connections_refused_total", feed="lis", reason=reason)
 
 
 def test_pipelined_messages_are_answered_in_order(store, connect):
@@ -152,8 +148,8 @@ def test_a_block_that_does_not_end_in_time_is_answered_kept_and_the_connection_c
 
 
 def test_an_idle_connection_stays_open_unless_its_feed_says_otherwise(store, connect):
-    hasty = Feed("hasty", "north", port=0, idle_timeout=0.3)
-    with listening(store, replace(FEED, frame_timeout=0.3), hasty) as running:
+    hasty = Feed("hasty", "north", port=0, idle_timeout=2.0)
+    with listening(store, replace(FEED, frame_timeout=1.0), hasty) as running:
         patient, idle = connect(running), connect(running, "hasty")
         assert codes(idle.ask(message("1"))) == ["AA"]
         assert idle.closed()
@@ -166,11 +162,10 @@ def test_connections_over_the_limit_are_closed_and_places_come_free_again(store,
         assert codes(first.ask(message("1")) + second.ask(message("2"))) == ["AA", "AA"]
         assert connect(running).closed()
         first.close()
-        eventually(lambda: value(running.metrics, "gateway_connections", feed="lis") == 1)
+        wait_for(lambda: connections(running) == 1)
 
         assert codes(connect(running).ask(message("3"))) == ["AA"]
-        refused = value(running.metrics, "gateway_connections_refused_total", feed="lis", reason="limit")
-        assert refused == 1
+        assert refused(running, "limit") == 1
 
 
 def test_many_connections_that_break_off_leave_nothing_behind(store, connect):
@@ -180,7 +175,7 @@ def test_many_connections_that_break_off_leave_nothing_behind(store, connect):
             assert codes(sender.ask(message(str(number)))) == ["AA"]
             sender.socket.sendall(b"\x0bMSH|cut")
             sender.close()
-            eventually(lambda: value(running.metrics, "gateway_connections", feed="lis") == 0)
+            wait_for(lambda: connections(running) == 0)
         assert codes(connect(running).ask(message("last"))) == ["AA"]
 
 
@@ -191,7 +186,7 @@ def test_a_sender_that_does_not_read_its_answers_is_held_back_and_in_the_end_clo
         sender.socket.settimeout(0.2)
         with pytest.raises((TimeoutError, ConnectionError)):
             sender.socket.sendall(frame(b"x" * 10_000) * 5000)
-        eventually(lambda: value(running.metrics, "gateway_connections", feed="lis") == 0)
+        wait_for(lambda: connections(running) == 0)
 
         assert codes(connect(running).ask(message("1"))) == ["AA"]
 
@@ -211,7 +206,7 @@ def test_stopping_answers_what_was_received(store, connect):
     with listening(store, FEED) as running:
         sender = connect(running)
         sender.send(*(message(str(n)) for n in range(100)))
-        eventually(lambda: rows(store))
+        wait_for(lambda: rows(store))
         running.listener.stop()
         answers = sender.answers(100)
 
@@ -275,8 +270,7 @@ def test_a_feed_bound_to_certificates_takes_no_other_site_s(store, connect, auth
             assert connect(running, context=shown(other)).closed()
         assert codes(connect(running, context=shown("one.ehr.north.example")).ask(message("2"))) == ["AA"]
 
-        refused = value(running.metrics, "gateway_connections_refused_total", feed="lis", reason="certificate")
-        assert refused == 3
+        assert refused(running, "certificate") == 3
     assert len(rows(store)) == 2
     other = ssl.PEM_cert_to_DER_cert(Path(authority.issued["lis.south.example"]).read_text())
     assert hashlib.sha256(other).hexdigest() in str(lines)
@@ -288,7 +282,7 @@ def test_handshakes_that_fail_or_never_come_are_counted_and_the_feed_goes_on(
 ):
     certificate, key = authority.issue("localhost")
     tls = Tls(certificate, key, client_ca=authority.certificate, client_subject=("lis",))
-    with listening(store, replace(FEED, tls=tls), handshake_seconds=0.2) as running:
+    with listening(store, replace(FEED, tls=tls), handshake_seconds=2.0) as running:
         silent = connect(running)
         stranger = Authority(tmp_path_factory.mktemp("stranger"))
         for context in (
@@ -298,8 +292,7 @@ def test_handshakes_that_fail_or_never_come_are_counted_and_the_feed_goes_on(
             assert connect(running, context=context).closed()
         assert silent.closed()
 
-        refused = partial(value, running.metrics, "gateway_connections_refused_total", feed="lis", reason="handshake")
-        eventually(lambda: refused() == 3)
+        wait_for(lambda: refused(running, "handshake") == 3)
         right = client_context("test", authority.certificate, *authority.issue("lis"))
         assert codes(connect(running, context=right).ask(message("1"))) == ["AA"]
 

@@ -1,6 +1,5 @@
 """Senders that hold connections and send next to nothing: they keep nobody out; whoever is merely quiet stays."""
 
-import time
 from contextlib import suppress
 from dataclasses import replace
 
@@ -9,7 +8,8 @@ import pytest
 from adapters.hospital.framing import frame
 from gateway.model.message import MessageState
 from gateway.model.site import Feed
-from tests.listening import Sender, codes, listening, message, msa, rows, sqlite_store
+from tests.contracts.waiting import wait_for
+from tests.listening import Sender, codes, listening, message, msa, rows, sample, sqlite_store
 
 FEED = Feed("lis", "north", port=0, max_connections=6)
 
@@ -27,7 +27,7 @@ def connect():
     def connect(running):
         """Connect; return when the listener has seen whatever was sent before."""
         senders.append(Sender(running.ports["lis"]))
-        eventually(lambda: seen(running) == len(senders))
+        wait_for(lambda: seen(running) == len(senders))
         return senders[-1]
 
     yield connect
@@ -37,22 +37,15 @@ def connect():
 
 def seen(running):
     """How many connections were taken."""
-    return (value(running, "gateway_connections", feed="lis") or 0) + displaced(running)
+    return (connections(running) or 0) + displaced(running)
+
+
+def connections(running):
+    return sample(running, "gateway_connections", feed="lis")
 
 
 def displaced(running):
-    return value(running, "gateway_connections_refused_total", feed="lis", reason="displaced") or 0
-
-
-def value(running, name, **labels):
-    return running.metrics.registry.get_sample_value(name, labels)
-
-
-def eventually(condition):
-    until = time.monotonic() + 10
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.01)
-    assert condition()
+    return sample(running, "gateway_connections_refused_total", feed="lis", reason="displaced") or 0
 
 
 def test_the_block_that_is_sent_the_longest_gives_way_to_a_new_sender_and_is_kept(store, connect):
@@ -96,6 +89,6 @@ def test_a_byte_now_and_then_does_not_keep_a_block_open(store, connect):
                 with suppress(TimeoutError):
                     if not sender.socket.recv(65536):
                         break
-        eventually(lambda: value(running, "gateway_connections", feed="lis") == 0)
+        wait_for(lambda: connections(running) == 0)
 
     assert [row.state for row in rows(store)] == [MessageState.QUARANTINED]

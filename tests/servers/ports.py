@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
+import fcntl
 import os
 import socket
-from collections.abc import Iterator
+import tempfile
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 FIRST: Final = 10_000
@@ -14,21 +15,11 @@ COUNT: Final = 22_000
 """Below the ports that the system gives to outgoing connections (from 32768): one of those may be taken any moment."""
 
 
-def _candidates() -> Iterator[int]:
-    """Yield ports, each process from another place."""
-    start = os.getpid() * 1009
-    return (FIRST + (start + step) % COUNT for step in itertools.count())
-
-
-_ports: dict[int, Iterator[int]] = {}
-
-
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now, no port twice."""
-    candidates = _ports.setdefault(os.getpid(), _candidates())
+    """Return ports that nobody listens on now, and that no other process of the tests was given lately."""
     found: list[int] = []
     while len(found) < count:
-        port = next(candidates)
+        port = FIRST + _next() % COUNT
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             found.append(port)
     return found
@@ -37,3 +28,14 @@ def free_ports(count: int) -> list[int]:
 def free_port() -> int:
     """Return one port that nobody listens on now."""
     return free_ports(1)[0]
+
+
+def _next() -> int:
+    """Count on, in a file that the tests of this user share, whatever process they are in."""
+    with (Path(tempfile.gettempdir()) / f"gateway-test-ports-{os.getuid()}").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        number = int(file.read() or 0) + 1
+        file.truncate(0)
+        file.write(str(number))
+    return number

@@ -20,7 +20,7 @@ import pytest
 from tests.servers.ports import free_port
 
 MISSING = "PostgreSQL's initdb and postgres are not installed: run `make services`"
-PATIENCE = 60.0
+PATIENCE = 240.0
 
 
 def programs() -> Path:

@@ -24,7 +24,7 @@ from tests.certificates import Authority
 from tests.servers.ports import free_ports
 
 ACCOUNT: Final = "rabbitmq"
-START_SECONDS: Final = 90.0
+START_SECONDS: Final = 240.0
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -191,9 +191,9 @@ def stop(node: RabbitNode, running: subprocess.Popen[bytes]) -> None:
     """End the node and its epmd."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(running.pid, signal.SIGKILL)
-    running.wait(20)
+    running.wait(240)
     epmd = shutil.which("epmd")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while epmd and time.monotonic() < deadline:
         # It refuses while it still believes that the node lives.
         if subprocess.run([epmd, "-kill"], env=node.environment, capture_output=True, check=False).returncode == 0:

@@ -40,8 +40,8 @@ def set_back(unit: Unit, now: datetime, by: timedelta) -> None:
     execute(update(deliveries).where(_D.id.in_(concerned)).values(**moved, lease_until=held(_D.lease_until)))
     execute(update(breakers).where(breakers.c.open_until > now).values(open_until=waiting(breakers.c.open_until)))
     execute(update(outbox).where(outbox.c.published_at > now).values(published_at=waiting(outbox.c.published_at)))
-    due = subscriptions.c.due_at
-    execute(update(subscriptions).where(due > now).values(due_at=waiting(due)))
+    for column in (subscriptions.c[name] for name in ("due_at", "told_at", "failed_at")):
+        execute(update(subscriptions).where(column > now).values({column: waiting(column)}))
     for table in (lanes, leases, exports, subscriptions):
         until = table.c.lease_until
         execute(update(table).where(until > now + by).values(lease_until=held(until)))

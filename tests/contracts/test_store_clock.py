@@ -11,6 +11,7 @@ from gateway.model.delivery import DeliveryState
 from gateway.ports import Breaker, Event
 from tests.contracts.deliveries import plan
 from tests.contracts.stores import MINUTE, NOW, SECOND, incoming, uid
+from tests.contracts.test_store_subscriptions import ONE
 
 HOUR = timedelta(hours=1)
 BEFORE = NOW + HOUR
@@ -113,6 +114,18 @@ def test_lanes_and_duties_of_a_dead_process_are_free_as_soon_as_before(store):
         with store.begin() as tx:
             assert bool(tx.lanes.claim("alive", when, MINUTE, 8)) is free
             assert tx.leases.claim("audit seal", "alive", when, MINUTE) is free
+
+
+def test_a_heartbeat_comes_and_an_endpoint_is_given_up_as_soon_as_before(store):
+    told = ONE.but(told_at=BEFORE - MINUTE, failed_at=BEFORE + SECOND, due_at=BEFORE + MINUTE)
+    with store.begin() as tx:
+        tx.subscriptions.add(told)
+
+    set_back(store)
+
+    with store.begin(write=False) as tx:
+        found = tx.subscriptions.get(ONE.id)
+        assert (found.told_at, found.failed_at, found.due_at) == (NOW, NOW + SECOND, NOW + MINUTE)
 
 
 def test_what_waits_by_the_right_clock_already_is_not_moved(store, cursors):

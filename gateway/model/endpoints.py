@@ -13,7 +13,9 @@ Address = IPv4Address | IPv6Address
 
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _PLAIN: Final = re.compile(r"[!-~]+")
-_DOTS: Final = re.compile(r"(^|/)(\.|%2e){1,2}(/|$)", re.IGNORECASE)
+_ASTRAY: Final = re.compile(r"(^|/)(\.|%2e){1,2}(/|;|$)|%(2f|5c|25)", re.IGNORECASE)
+"""What a server, or one in front of it, may take for a step to another folder."""
+
 _PORTS: Final = {"https": 443, "http": 80}
 NOT_LISTED: Final = "the address is not one of [fhir] subscription_endpoints"
 
@@ -72,7 +74,7 @@ def place_of(url: str) -> Place | None:
     if parts is None or not parts.hostname or parts.scheme not in _PORTS:
         return None
     path = parts.path or "/"
-    if parts.username is not None or "#" in url or "\\" in url or _DOTS.search(path):
+    if parts.username is not None or "#" in url or "\\" in url or _ASTRAY.search(path):
         return None
     return Place(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme], path)
 

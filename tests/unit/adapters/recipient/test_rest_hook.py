@@ -79,7 +79,11 @@ def test_a_redirect_is_not_followed(standin):
     assert standin.forged == 0
 
 
-@pytest.mark.parametrize("path", ["/elsewhere", "/notify/../elsewhere", "/notify/%2e%2e/elsewhere", "/notifyx/"])
+@pytest.mark.parametrize(
+    "path",
+    ["/elsewhere", "/notify/../elsewhere", "/notify/%2e%2e/elsewhere", "/notifyx/", "/notify/..;/elsewhere",
+     "/notify/..%2Felsewhere", "/notify/..%5celsewhere", "/notify/%252e%252e/elsewhere"],
+)  # fmt: skip
 def test_an_address_that_is_not_listed_is_not_asked(standin, path):
     outcome = tell(standin.root + path, standin.address)
     assert isinstance(outcome, Deferred)

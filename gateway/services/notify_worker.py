@@ -62,7 +62,7 @@ class NotifyWorker:
             with self._changed:
                 self._changed.wait_for(lambda: not self._busy.total(), GRACE_SECONDS)
         finally:
-            senders.shutdown(wait=False, cancel_futures=True)
+            senders.shutdown(wait=False)  # what is claimed is attended to: there is a thread for each
 
     def _claim(self) -> Subscription | None:
         with self._changed:
@@ -93,7 +93,7 @@ class NotifyWorker:
 
     def _sweep(self) -> None:
         now = self._clock()
-        if self._swept is not None and now - self._swept < SWEEP:
+        if self._swept is not None and abs(now - self._swept) < SWEEP:
             return
         self._swept = now
         with self._store.begin() as tx:

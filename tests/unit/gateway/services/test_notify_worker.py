@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
+from gateway.errors import StoreUnavailable
 from gateway.fhir.subscription_read import read_subscription
 from gateway.model.access import Caller
 from gateway.services.notify_worker import PER_CLIENT, NotifyWorker
@@ -88,6 +91,26 @@ def test_a_defect_in_one_stops_nothing(unit):
     with running(worker(unit)):
         wait_for(lambda: unit.stands(fine).state == "active")
     assert unit.stands(broken).state == "requested"
+
+
+def test_what_is_claimed_when_the_database_goes_away_is_attended_to(unit, monkeypatch):
+    made = unit.create()
+    claim, begins = unit.notify.claim, threading.Event()
+
+    def once(without):
+        found = claim(without)
+        if found is None:
+            raise StoreUnavailable("the disk is gone")
+        return found
+
+    slow = partial(ThreadPoolExecutor, initializer=lambda: begins.wait(30))
+    monkeypatch.setattr("gateway.services.notify_worker.ThreadPoolExecutor", slow)
+    monkeypatch.setattr(unit.notify, "claim", once)
+    with pytest.raises(StoreUnavailable):
+        worker(unit)(lambda: False)
+    begins.set()
+
+    wait_for(lambda: unit.stands(made).state == "active")
 
 
 def test_two_workers_tell_everything_once_and_in_order(unit):

@@ -25,7 +25,7 @@ from gateway.ports import Shown
 from gateway.release.decision import Let
 from gateway.release.policy import Rights
 from gateway.release.release import Releasing
-from gateway.services.subjects import ENTITLING, Standing, standing
+from gateway.services.subjects import ENTITLING, Standing
 
 if TYPE_CHECKING:
     from gateway.services.pull import Pull
@@ -90,7 +90,8 @@ class Chart:
         self._persons = persons
         self._heads: dict[str, ResourceVersion | None] = {head.id: head for head in (heads or persons or ())}
         self._orders: dict[str, list[ResourceVersion]] = {}
-        self._decided: dict[str, Seen | None] = {}
+        self._decided: dict[str, Let | None] = {}
+        self._formed: dict[str, Seen] = {}
         self._met: frozenset[str] = frozenset()
         self._open: list[str] = []
         self._relied: set[str] = set()
@@ -169,14 +170,26 @@ class Chart:
 
     def seen(self, head: ResourceVersion) -> Seen | None:
         """Return a resource of this chart as the view sees it; None when it does not."""
+        let = self._decision(head)
+        if let is None:
+            return None
+        if head.id not in self._formed:
+            self._formed[head.id] = self._form(head, let)
+        return self._formed[head.id]
+
+    def sees(self, head: ResourceVersion) -> bool:
+        """Whether the view sees a resource of this chart."""
+        return self._decision(head) is not None
+
+    def _decision(self, head: ResourceVersion) -> Let | None:
         if head.id not in self._decided:
             self._heads.setdefault(head.id, head)
             self._open.append(head.id)
-            seen = self._see(head)
+            let = self._decide(head)
             self._open.pop()
-            if seen is None and head.id in self._relied:
+            if let is None and head.id in self._relied:
                 self._forget()
-            self._decided[head.id] = seen
+            self._decided[head.id] = let
         return self._decided[head.id]
 
     def withholds(self, head: ResourceVersion) -> bool:
@@ -191,7 +204,8 @@ class Chart:
 
     def past(self, version: ResourceVersion) -> Seen | None:
         """Return an earlier version as the view would see it today; None when it would not."""
-        return self._see(version) if version.patient == self.patient else None
+        let = self._decide(version) if version.patient == self.patient else None
+        return None if let is None else self._form(version, let)
 
     # --- deciding ---------------------------------------------------------------------------------------------------
 
@@ -208,7 +222,7 @@ class Chart:
             versions = list(self._persons)
         else:
             versions = self.pull.tx.resources.of_patient(self.patient, types=ENTITLING)
-        return standing(versions, self.patient, self.pull.policy)
+        return self.pull.standings.of(versions, self.patient, self.pull.policy)
 
     @property
     def subject(self) -> Subject | None:
@@ -234,11 +248,10 @@ class Chart:
         since = self.entitled_at if self.patient else None
         return version.stored_at if since is None else max(version.stored_at, since)
 
-    def _see(self, version: ResourceVersion) -> Seen | None:
+    def _decide(self, version: ResourceVersion) -> Let | None:
         if not self.patient and not self.pull.concerns(self.rights, version):
             return None
-        let = self.let(version)
-        return None if let is None else self._formed(version, let)
+        return self.let(version)
 
     def let(self, version: ResourceVersion) -> Let | None:
         """Return the form that release lets out, nobody asking whether what belongs to nobody concerns the view."""
@@ -246,10 +259,18 @@ class Chart:
         if self._releasing.permitted(version, self.subject) is not None:
             return None
         self._read_ahead(version)
+        lets = self.pull.lets
+        known = lets.find(version, self.rights, self.subject, self._links)
+        if known is not None:
+            return known
         let = self._releasing.shaped(version, self.subject, self._links)
-        return let if isinstance(let, Let) else None
+        if not isinstance(let, Let):
+            return None
+        if self._open[:-1]:
+            lets.keep(version, self.rights, self.subject, self._links, let)
+        return let
 
-    def _formed(self, version: ResourceVersion, let: Let) -> Seen:
+    def _form(self, version: ResourceVersion, let: Let) -> Seen:
         at = self._updated_at(version)
         text = _with_meta(version, let, at)
         if self.pull.release == "R5":
@@ -271,7 +292,7 @@ class Chart:
         if head is None or head.type != type:
             return False
         if not self.patient and head.patient:  # a member of a Group
-            return self.pull.chart(self.rights, head.patient).seen(head) is not None
+            return self.pull.chart(self.rights, head.patient).sees(head)
         if head.patient not in ("", self.patient):
             return False
         if not head.patient:
@@ -280,11 +301,12 @@ class Chart:
         if id in self._open:
             self._relied.add(id)  # it refers to what refers to it
             return True
-        return self.seen(head) is not None
+        return self.sees(head)
 
     def _forget(self) -> None:
         """Decide again on everything: something was taken to be seen, while it was being decided on, that is not."""
-        self._decided = {id: seen for id, seen in self._decided.items() if seen is None}
+        self._decided = {id: let for id, let in self._decided.items() if let is None}
+        self._formed.clear()
         self._relied.clear()
         self._links.forget()
 

@@ -6,7 +6,6 @@ of the caller's sees it.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,8 @@ from gateway.services.chart import Chart, Release, Seen, place
 from gateway.services.concerns import Concerns
 from gateway.services.enrolments import Enrolments
 from gateway.services.gists import Gists
-from gateway.services.subjects import ENTITLING
+from gateway.services.lets import Lets
+from gateway.services.subjects import ENTITLING, Standings
 
 _AT_ONCE: Final = 8
 """Patients read together when a study is gone through."""
@@ -35,7 +35,6 @@ _PERSONS_AT_ONCE: Final = 64
 """Patients read together of whom only what makes them subjects is looked at."""
 
 _NOBODY: Final = "00000000-0000-0000-0000-000000000000"
-_REFERENCE: Final = re.compile(rb'"reference":"([A-Z][A-Za-z]*)/([0-9a-f-]{36})"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +45,8 @@ class Sight:
     enrolments: Enrolments
     concerns: Concerns
     gists: Gists = field(default_factory=Gists)
+    standings: Standings = field(default_factory=Standings)
+    lets: Lets = field(default_factory=Lets)
 
 
 class Pull:
@@ -57,6 +58,8 @@ class Pull:
         self.now = now
         self.release = release
         self.policy = sight.policy
+        self.standings = sight.standings
+        self.lets = sight.lets
         self._sight = sight
         self._charts: dict[tuple[str, str, str], Chart] = {}
         self._concerned: dict[View, set[str]] = {}

@@ -54,6 +54,25 @@ def standing(versions: Sequence[ResourceVersion], patient: str, policy: Policy) 
     return Standing(subjects, merged, tuple(versions))
 
 
+class Standings:
+    """What the same versions came to before, of one policy. Safe from any thread."""
+
+    def __init__(self, most: int = 4096) -> None:
+        """Keep so many patients at most."""
+        self._most = most
+        self._known: dict[tuple[str, tuple[int, ...]], Standing] = {}
+
+    def of(self, versions: Sequence[ResourceVersion], patient: str, policy: Policy) -> Standing:
+        """Return what stored versions come to, as ``standing`` does."""
+        key = (patient, tuple([version.change for version in versions]))
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= self._most:
+                self._known.clear()
+            known = self._known[key] = standing(versions, patient, policy)
+        return known
+
+
 def studies_of(subjects: Sequence[ResourceVersion], policy: Policy) -> dict[str, set[str]]:
     """Return by patient the studies of the policy in which these ResearchSubjects are places."""
     found: dict[str, set[str]] = {}

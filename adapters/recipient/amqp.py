@@ -1,9 +1,9 @@
 """A trial system that reads events from a queue of its own in RabbitMQ.
 
 One event for each entry, to the topic exchange ``fhir.events``, routing key
-``<recipient>.<study>.<ResourceType>.<change>`` (``created``, ``updated``, ``retracted``), body the released resource.
-Message ids and headers are those of ``gateway.model.event``: a receiver can drop what comes again and tell the newer of
-two. Neither keys nor headers say anything about a person.
+``<recipient>.<study>.<ResourceType>.<change>`` (``created``, ``updated``, ``retracted``), body the released resource, or a Bundle with one DELETE where nothing can be
+said of a resource but that it is gone. Message ids and headers are those of ``gateway.model.event``: a receiver can drop
+what comes again and tell the newer of two. Neither keys nor headers say anything about a person.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final, Protocol
 
-from adapters.recipient.bodies import text_for
+from adapters.recipient.bodies import deletion, is_deleted, text_for
 from gateway.errors import BrokerUnavailable, ConfigurationError, QueueFull
 from gateway.model import event
 from gateway.model.delivery import Accepted, Deferred, Outcome, Package, Released, Unknown
@@ -75,7 +75,8 @@ class Amqp:
         """Hold nothing: the broker belongs to the program."""
 
     def _event(self, package: Package, released: Released) -> Event:
-        body = text_for(self._recipient, released)
+        gone = is_deleted(self._recipient, released)
+        body = deletion(released) if gone else text_for(self._recipient, released)
         key = event.routing_key(package, released)
         message_id = event.message_id(package, released, body)
         return Event(key, body, message_id, event.headers(key, message_id))

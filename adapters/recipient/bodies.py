@@ -21,6 +21,12 @@ def text_for(recipient: Recipient, released: Released) -> bytes:
     return codec.encode(body_for(recipient, released)) if recipient.fhir_version == "R5" else released.text
 
 
+def deletion(released: Released) -> bytes:
+    """Return the Bundle that says which resource is gone, as JSON: for ways out that have no DELETE of their own."""
+    request = {"method": "DELETE", "url": released.reference}
+    return codec.encode({"resourceType": "Bundle", "type": "transaction", "entry": [{"request": request}]})
+
+
 def is_deleted(recipient: Recipient, released: Released) -> bool:
     """Whether an entry leaves as a DELETE: the recipient wants that, or nothing can be said but that it is gone."""
     if released.kind is not ChangeKind.RETRACTED:

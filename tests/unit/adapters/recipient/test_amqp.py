@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from adapters.recipient.amqp import Amqp
 from gateway.broker.embedded import EmbeddedBroker
@@ -53,6 +54,20 @@ def test_each_entry_is_an_event_under_its_key(adapter, broker, kept):
     ]
     assert codec.decode(events[1].body) == observation()
     assert kept == events
+
+
+@pytest.mark.parametrize("retraction", ["mark", "delete"])
+def test_of_what_can_only_be_gone_an_event_says_which_it_is(broker, kept, retraction):
+    adapter = Amqp(replace(recipient("amqp"), retraction=retraction), broker, kept)
+    gone = structs.replace(released(observation(), ChangeKind.RETRACTED), text=b"{}")
+
+    adapter.deliver(package(gone))
+
+    (event,) = broker.take("edc")
+    body = codec.decode(event.body)
+    assert event.routing_key.endswith(".Observation.retracted")
+    assert (body["resourceType"], body["type"]) == ("Bundle", "transaction")
+    assert body["entry"] == [{"request": {"method": "DELETE", "url": gone.reference}}]
 
 
 def test_the_message_id_is_the_same_when_the_same_is_published_again(adapter, broker):

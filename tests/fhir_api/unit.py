@@ -61,7 +61,7 @@ identity = "identified"
 statuses = ["candidate", "eligible", "follow-up", "off-study", "on-study", "on-study-intervention",
     "on-study-observation", "screening", "withdrawn"]
 [release.ResearchStudy]
-elements = ["identifier", "title", "status", "phase", "condition", "protocol", "enrollment", "sponsor"]
+elements = ["identifier", "title", "status", "phase", "condition", "protocol", "partOf", "enrollment", "sponsor"]
 [release.PlanDefinition]
 elements = ["identifier", "title", "status", "type", "action"]
 [release.Group]

@@ -1,9 +1,10 @@
 """A trial system that reads events from a queue of its own in RabbitMQ.
 
 One event for each entry, to the topic exchange ``fhir.events``, routing key
-``<recipient>.<study>.<ResourceType>.<change>`` (``created``, ``updated``, ``retracted``), body the released resource, or a Bundle with one DELETE where nothing can be
-said of a resource but that it is gone. Message ids and headers are those of ``gateway.model.event``: a receiver can drop
-what comes again and tell the newer of two. Neither keys nor headers say anything about a person.
+``<recipient>.<study>.<ResourceType>.<change>`` (``created``, ``updated``, ``retracted``), body the released resource,
+or a Bundle with one DELETE where nothing can be said of a resource but that it is gone. Message ids and headers are
+those of ``gateway.model.event``: a receiver can drop what comes again and tell the newer of two. Neither keys nor
+headers say anything about a person.
 """
 
 from __future__ import annotations

@@ -11,18 +11,17 @@ import ssl
 import threading
 from collections.abc import Callable, Sequence
 from http.client import HTTPException, HTTPResponse, HTTPSConnection
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
+from adapters.connecting import first_of
 from gateway.errors import InvalidKeySet
+from gateway.model.endpoints import Endpoints
 
 MOST_BYTES: Final = 256 * 1024
 SECONDS: Final = 5.0
-"""How long looking, connecting and reading may take in all."""
+"""How long connecting and reading may take in all."""
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
 Lookup = Callable[..., Sequence[tuple[Any, ...]]]
 
 
@@ -37,7 +36,7 @@ class HttpsKeySets:
         lookup: Lookup = socket.getaddrinfo,
     ) -> None:
         self._context = context
-        self._private = [ip_network(one) for one in private]
+        self._admits = Endpoints((), private).admits
         self._seconds = seconds
         self._lookup = lookup
 
@@ -64,22 +63,9 @@ class HttpsKeySets:
         except (OSError, UnicodeError):
             raise InvalidKeySet("its host is not known") from None
         addresses = [str(one[4][0]) for one in found]
-        if not addresses or not all(self._allowed(ip_address(one.partition("%")[0])) for one in addresses):
+        if not addresses or not all(map(self._admits, addresses)):
             raise InvalidKeySet("its host has a private address, which is in none of [fhir] private_networks")
         return addresses
-
-    def _allowed(self, address: Address) -> bool:
-        inner = address.ipv4_mapped if isinstance(address, IPv6Address) and address.ipv4_mapped else address
-        return is_public(inner) or any(inner in network for network in self._private)
-
-
-def is_public(address: Address) -> bool:
-    """Say whether an address is one of the public Internet.
-
-    >>> [is_public(ip_address(one)) for one in ("8.8.8.8", "10.0.0.1", "127.0.0.1", "169.254.169.254", "fd00::1")]
-    [True, False, False, False, False]
-    """
-    return address.is_global and not address.is_multicast
 
 
 class _Pinned(HTTPSConnection):
@@ -89,22 +75,15 @@ class _Pinned(HTTPSConnection):
         super().__init__(parts.hostname or "", parts.port or 443, timeout=seconds, context=context)
         self._tls = context
         self._addresses = addresses
+        self._seconds = seconds
         self._cut = False
 
     def connect(self) -> None:
-        plain = self._plain()
+        plain = first_of(self._addresses, self.port, self._seconds)
         self.sock = self._tls.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
         if self._cut:
             raise TimeoutError
         self.sock.do_handshake()
-
-    def _plain(self) -> socket.socket:
-        for address in self._addresses[:-1]:
-            try:
-                return socket.create_connection((address, self.port), self.timeout)
-            except OSError:
-                continue  # the next one may answer, as with any name
-        return socket.create_connection((self._addresses[-1], self.port), self.timeout)
 
     def cut(self) -> None:
         """End whatever it is doing, from another thread."""

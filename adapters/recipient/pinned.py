@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from adapters.connecting import first_of
 from adapters.recipient.client import NotAdmitted
 
 Lookup = Callable[..., Sequence[tuple[Any, ...]]]
@@ -22,15 +23,12 @@ class Pinned:
         self._lookup = lookup
 
     def __call__(self, where: tuple[str, int], timeout: float) -> socket.socket:
-        """Return a connection. Raises ``OSError``; ``NotAdmitted`` when it may not be made."""
+        """Return a connection, made within ``timeout`` seconds however many addresses there are.
+
+        Raises ``OSError``; ``NotAdmitted`` when it may not be made.
+        """
         found = self._lookup(*where, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
         if not addresses or not all(map(self._admits, addresses)):
             raise NotAdmitted
-        failed: OSError | None = None
-        for address in addresses:
-            try:
-                return socket.create_connection((address, where[1]), timeout)
-            except OSError as error:
-                failed = error
-        raise failed or NotAdmitted
+        return first_of(addresses, where[1], timeout)

@@ -11,6 +11,7 @@ from gateway.errors import InvalidKeySet
 from gateway.jose import KeySet
 from gateway.tls import client_context, server_context
 from tests.certificates import Authority
+from tests.contracts.waiting import PATIENCE
 from tests.smart import key_set
 
 LOOPBACK = ("127.0.0.0/8",)
@@ -28,7 +29,7 @@ class Publishing(BaseHTTPRequestHandler):
             self.end_headers()
             return
         if self.path == "/never":
-            self.ends.wait(20)
+            self.ends.wait(PATIENCE)
             return
         body = {"/jwks": key_set(("ES384", "k1")).encode(), "/large": b" " * (MOST_BYTES + 1)}.get(self.path)
         self.send_response(200 if body else 404)
@@ -65,7 +66,7 @@ def at(*addresses):
 
 
 def source(authority, **changed):
-    options = {"private": LOOPBACK, "lookup": at("127.0.0.1"), "seconds": 10.0} | changed
+    options = {"private": LOOPBACK, "lookup": at("127.0.0.1"), "seconds": PATIENCE} | changed
     return HttpsKeySets(client_context("test", authority.certificate), **options)
 
 
@@ -116,6 +117,8 @@ def test_an_address_that_is_not_https_is_never_asked(authority, url):
         ("::ffff:127.0.0.1",),
         ("0.0.0.0",),
         ("224.0.0.1",),
+        ("64:ff9b::7f00:1",),
+        ("2002:7f00:1::",),
         ("8.8.8.8", "127.0.0.1"),
         (),
     ],
@@ -134,7 +137,7 @@ def test_a_certificate_of_another_name_or_authority_is_not_trusted(authority, po
 
 def test_a_server_that_does_not_answer_is_waited_for_no_longer_than_said(authority, port):
     with pytest.raises(InvalidKeySet, match="no whole answer"):
-        source(authority, seconds=0.3).fetch(f"https://edc.example:{port}/never")
+        source(authority, seconds=2.0).fetch(f"https://edc.example:{port}/never")
 
 
 def test_a_host_that_is_not_known_says_so(authority):

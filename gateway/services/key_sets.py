@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from gateway.errors import InvalidKeySet
+from gateway.errors import InvalidKeySet, TokenRefused
 from gateway.jose import Assertion, KeySet
 from gateway.ports import KeySetSource
 from gateway.services.throttle import Throttle
@@ -23,6 +23,9 @@ FRESH_SECONDS: Final = 300.0
 STALE_SECONDS: Final = 900.0
 """For how long it is used while its address does not answer."""
 
+WAITING: Final = 3
+"""So many requests at a time fetch a set or wait for it: one client's slow server must not hold up the others."""
+
 FETCHES_PER_MINUTE: Final = 6
 """Of one address. An assertion with an unknown kid, which anybody can send, makes us fetch."""
 
@@ -30,6 +33,7 @@ FETCHES_PER_MINUTE: Final = 6
 @dataclass
 class _Kept:
     lock: threading.Lock = field(default_factory=threading.Lock)
+    places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(WAITING))
     keys: KeySet | None = None
     fetched: float = 0.0
     failed: str = ""
@@ -46,19 +50,32 @@ class KeySets:
         self._throttle = Throttle(FETCHES_PER_MINUTE, seconds)
 
     def signed(self, url: str, assertion: Assertion) -> bool:
-        """Say whether a key published at an address signed an assertion; a kid that is not known is looked for once."""
+        """Say whether a key published at an address signed an assertion; a kid that is not known is looked for once.
+
+        Raises ``TokenRefused`` (503) when too many wait for that address already.
+        """
         keys = self._keys(url, assertion)
         return keys is not None and keys.signed(assertion)
 
     def _keys(self, url: str, assertion: Assertion) -> KeySet | None:
         with self._guard:
             kept = self._kept.setdefault(url, _Kept())
-        with kept.lock:
-            age = self._seconds() - kept.fetched
-            known = kept.keys is not None and kept.keys.knows(assertion)
-            if not (known and age < FRESH_SECONDS) and not self._throttle.wait(url):
-                self._fetch(url, kept)
-            return kept.keys if self._seconds() - kept.fetched < STALE_SECONDS else None
+        if not self._serves(kept, assertion):
+            if not kept.places.acquire(blocking=False):
+                what = "the client's key set is slow to come; try again"
+                raise TokenRefused("temporarily_unavailable", what, 503, retry_after=1)
+            try:
+                with kept.lock:
+                    if not self._serves(kept, assertion) and not self._throttle.wait(url):
+                        self._fetch(url, kept)
+            finally:
+                kept.places.release()
+        return kept.keys if self._seconds() - kept.fetched < STALE_SECONDS else None
+
+    def _serves(self, kept: _Kept, assertion: Assertion) -> bool:
+        """Whether what is kept need not be fetched anew for an assertion."""
+        known = kept.keys is not None and kept.keys.knows(assertion)
+        return known and self._seconds() - kept.fetched < FRESH_SECONDS
 
     def _fetch(self, url: str, kept: _Kept) -> None:
         try:

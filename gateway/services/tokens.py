@@ -50,7 +50,7 @@ class Tokens:
         if kind != "client_credentials":
             raise TokenRefused("unsupported_grant_type", "the only grant_type is client_credentials")
         found = self.recognition.client(asking)
-        self._count(found)
+        self._count(found.client.name, found.client.per_minute)
         self._sweep()
         scopes, refusal = _granted(asking.form, found.client.scopes)
         text = new_token()
@@ -113,10 +113,13 @@ class Tokens:
         """Return the name of the client that asks."""
         if bearer:
             try:
-                return self.authorizer.caller(bearer, asking.thumbprint).client
+                caller = self.authorizer.caller(bearer, asking.thumbprint)
             except RequestRefused as error:
                 raise TokenRefused("invalid_token", error.what, 401) from None
+            self._count(caller.client, caller.per_minute)
+            return caller.client
         found = self.recognition.client(asking)
+        self._count(found.client.name, found.client.per_minute)
         with self.store.begin() as tx:
             used = self._used(tx, found)
         if not used:
@@ -135,9 +138,9 @@ class Tokens:
         log.warning("a client was not recognised", client=found.client.name, why="the assertion was used before")
         return not_recognised()
 
-    def _count(self, found: Recognised) -> None:
+    def _count(self, client: str, per_minute: int) -> None:
         """Count it among the client's requests. Before the client was recognised, anybody could have used them up."""
-        wait = self.throttle.wait(found.client.name, found.client.per_minute)
+        wait = self.throttle.wait(client, per_minute)
         if wait:
             what = "more requests than this client may make in a minute"
             raise TokenRefused("temporarily_unavailable", what, 429, retry_after=ceil(wait))

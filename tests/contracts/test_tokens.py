@@ -378,6 +378,20 @@ def test_a_client_that_asks_too_often_waits(store, published):
         gateway.authorizer.take("slow")
 
 
+def test_asking_about_tokens_and_giving_them_back_counts_too(store, published):
+    gateway = Gateway(store, published, per_minute=3)
+    gateway.add(EDC)
+    token = gateway.ask()["access_token"]
+    gateway.tokens.introspect(Asking({"token": token}), bearer=token)
+    gateway.tokens.revoke(Asking(token_request(gateway.assertion()) | {"token": "another"}))
+
+    asking = Asking(token_request(gateway.assertion()) | {"token": token})
+    for ask in (gateway.tokens.revoke, gateway.tokens.introspect, lambda _: gateway.tokens.introspect(asking, token)):
+        with pytest.raises(TokenRefused) as refused:
+            ask(asking)
+        assert (refused.value.code, refused.value.status) == ("temporarily_unavailable", 429)
+
+
 def test_only_who_was_recognised_uses_up_a_clients_requests(store, published):
     gateway = Gateway(store, published, per_minute=1)
     gateway.add(EDC)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import time
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
@@ -30,6 +31,9 @@ REVOKE_PATH: Final = "/auth/revoke"
 MOST_BYTES: Final = 64 * 1024
 BODY_SECONDS: Final = 10.0
 THREADS: Final = 8
+
+STEP_SECONDS: Final = 0.25
+"""Whether there is such a client, and what it is recognised by, must not show in how long it takes to refuse one."""
 
 _FORM: Final = "application/x-www-form-urlencoded"
 _NOT_KEPT: Final = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -73,16 +77,21 @@ def smart_configuration(token_url: str, *, secrets: bool = False, certificates: 
 
 
 def auth_router(
-    tokens: Tokens, base_url: Callable[[], str], *, secrets: bool = False, certificates: bool = False
+    tokens: Tokens,
+    base_url: Callable[[], str],
+    *,
+    secrets: bool = False,
+    certificates: bool = False,
+    hold: Hold = asyncio.sleep,  # nothing is waited for but the time, which tells nothing then
 ) -> APIRouter:
-    """Return the routes. ``base_url``: where clients reach us, without a slash at its end."""
+    """Return the routes. ``base_url``: where clients reach us, without a slash at its end; ``hold`` waits."""
     router = APIRouter(tags=["SMART Backend Services"])
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="auth")
 
     @router.post(TOKEN_PATH, response_model=Granted, responses=ANSWERS, openapi_extra=form_of("Token request"))
     async def token(request: Request) -> JSONResponse:
         """Grant an access token to a client that shows who it is (client_credentials)."""
-        return await _answered(request, threads, lambda asking, _: tokens.grant(asking))
+        return await _answered(request, threads, lambda asking, _: tokens.grant(asking), hold)
 
     @router.post(
         INTROSPECT_PATH,
@@ -92,12 +101,12 @@ def auth_router(
     )
     async def introspect(request: Request) -> JSONResponse:
         """Say what a token is to the client that holds it (RFC 7662)."""
-        return await _answered(request, threads, tokens.introspect)
+        return await _answered(request, threads, tokens.introspect, hold)
 
     @router.post(REVOKE_PATH, responses=ANSWERS, openapi_extra=form_of("Revocation request", token=True))
     async def revoke(request: Request) -> JSONResponse:
         """Take a token back (RFC 7009); 200 too when there is nothing to take."""
-        return await _answered(request, threads, revoked)
+        return await _answered(request, threads, revoked, hold)
 
     def revoked(asking: Asking, _bearer: str) -> dict[str, Any]:
         tokens.revoke(asking)
@@ -123,19 +132,32 @@ def _configuration(base_url: Callable[[], str], *, secrets: bool, certificates: 
 
 
 Work = Callable[[Asking, str], dict[str, Any]]
+Hold = Callable[[float], Awaitable[None]]
 
 
-async def _answered(request: Request, threads: ThreadPoolExecutor, work: Work) -> JSONResponse:
+async def _answered(request: Request, threads: ThreadPoolExecutor, work: Work, hold: Hold) -> JSONResponse:
     """Read a request, do its work in a thread, and say what came of it."""
+    began = time.monotonic()
     try:
         asking, bearer = await _read(request)
         done = asyncio.get_running_loop().run_in_executor(threads, partial(work, asking, bearer))
         return JSONResponse(await done, headers=_NOT_KEPT)
     except TokenRefused as error:
+        if error.status == 401:
+            await hold(until_step(time.monotonic() - began))
         return _refusal(request, error)
     except StoreUnavailable:
         what = "the database does not answer; try again"
         return _refusal(request, TokenRefused("temporarily_unavailable", what, 503, retry_after=5))
+
+
+def until_step(elapsed: float) -> float:
+    """Return for how many seconds more a refusal is held: it leaves a whole number of steps after it was asked for.
+
+    >>> [until_step(elapsed) for elapsed in (0.0, 0.125, 0.5, 0.625)]
+    [0.25, 0.125, 0.25, 0.125]
+    """
+    return STEP_SECONDS - elapsed % STEP_SECONDS
 
 
 def _refusal(request: Request, error: TokenRefused) -> JSONResponse:

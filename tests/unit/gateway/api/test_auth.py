@@ -61,11 +61,17 @@ class Served:
         )
         tokens = Tokens(store, recognition, self.authorizer, throttle, INDEX_KEY, self.clock, timedelta(seconds=300))
         app = FastAPI()
-        app.include_router(auth_router(tokens, lambda: self.address, secrets=True, certificates=bool(tls)))
+        self.held = []
+        app.include_router(
+            auth_router(tokens, lambda: self.address, secrets=True, certificates=bool(tls), hold=self._hold)
+        )
         app.add_api_route("/who", self._who)
         self.app = app
         self.server = HttpServer(app, host="127.0.0.1", port=0, **tls)
         self.address = self.server.address
+
+    async def _hold(self, seconds):
+        self.held.append(seconds)
 
     @staticmethod
     def clock():
@@ -183,6 +189,20 @@ def test_a_request_that_is_none_is_refused_in_the_words_of_oauth(http, body, con
     assert (refused.status_code, refused.json()["error"]) == (status, error)
     assert refused.json()["error_description"]
     assert refused.headers["cache-control"] == "no-store"
+
+
+def test_how_long_a_refusal_takes_tells_of_no_client(served, http):
+    """Nobody listed, another's key, a wrong secret, and what is no assertion at all leave at the same step."""
+    other = served.form() | {"client_assertion": assertion("edc", served.address + TOKEN_PATH, kid="k2")}
+    secret = {"grant_type": "client_credentials", "client_id": "transitional", "client_secret": "another"}
+    asked = [served.form("nobody"), other, secret, served.form() | {"client_assertion": "a.b.c"}]
+    for path in ("/auth/token", "/auth/introspect", "/auth/revoke"):
+        served.held.clear()
+        assert [http.post(path, data=form | {"token": "x"}).status_code for form in asked] == [401] * 4
+        assert len(served.held) == 4
+
+    assert http.post("/auth/token", data=served.form()).status_code == 200
+    assert len(served.held) == 4
 
 
 def test_a_database_that_does_not_answer_is_said_so(served, http, monkeypatch):

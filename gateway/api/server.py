@@ -6,14 +6,22 @@ import asyncio
 import socket
 import ssl
 import threading
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.errors import ConfigurationError
 from gateway.tls import server_context, thumbprint
+
+MOST_HEAD: Final = 64 * 1024
+"""Bytes of a request's line and headers at most."""
+
+HEAD_SECONDS: Final = 30.0
+"""How long a connection may take for a request's line and headers."""
+
+_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class HttpServer:
@@ -52,8 +60,15 @@ class HttpServer:
         self._thread.join()
 
 
-class _Connection(H11Protocol):
-    """A connection whose requests say which certificate its client has shown."""
+class _Connection(HttpToolsProtocol):
+    """A connection whose requests say which certificate its client has shown, and whose heads have bounds.
+
+    A head is refused with 431 when it grows beyond ``MOST_HEAD``; a connection that does not finish one in
+    ``HEAD_SECONDS`` is closed.
+    """
+
+    _head_size = 0
+    _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the one above it
         """Note the certificate: the handshake is done."""
@@ -68,6 +83,37 @@ class _Connection(H11Protocol):
                 await inner(scope, receive, send)
 
             self.app = app
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._head_is_here()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came, and count it as long as it belongs to a head."""
+        if self._patience is None and (self.cycle is None or not self.cycle.more_body):
+            self._await_head()
+        super().data_received(data)
+        if self._patience is not None:
+            self._head_size += len(data)
+            if self._head_size > MOST_HEAD:
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        """Begin with the request."""
+        self._head_is_here()
+        super().on_headers_complete()
+
+    def _await_head(self) -> None:
+        self._head_size = 0
+        self._patience = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _head_is_here(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -16,7 +16,7 @@ from mappings.context import Context, Draft
 from mappings.datatypes.ts import moment_of, ts_instant
 from mappings.rules import Rule, SegmentMap
 from mappings.segments.obx import code, effective, identifiers, performers, status
-from mappings.segments.obx_media import DATA_ABSENT_REASON, NOTED, Document
+from mappings.segments.obx_media import DATA_ABSENT_REASON, NOTED, OCTETS, Document
 from mappings.segments.obx_order import order_of
 from mappings.statements import date_text, preferred_code, seal
 
@@ -38,7 +38,8 @@ _UNKNOWN: Final = {"extension": [{"url": DATA_ABSENT_REASON, "valueCode": "unkno
 def state_documents(obx: Segment, observation: Draft, context: Context) -> None:
     """State the documents that were noted while an OBX was converted to ``observation``: one a repetition of OBX-5.
 
-    They are of the same time as the result, are held as it is, and a provisional one never comes after a final one.
+    They are of the time and the status of the result, so that consent and a later version count for them as for it, and
+    are held as it is.
     """
     noted: Mapping[int, Document] = context.memo.pop(NOTED)
     said = observation.body["status"]
@@ -53,17 +54,19 @@ def state_documents(obx: Segment, observation: Draft, context: Context) -> None:
         text = date_text(reference.body)
         at = moment_of(text, context) if text else None
         seal(reference, said, preferred_code(reference.body), at)
-        if document.data:
+        if document.data or document.gone:
             stored = context.draft("Binary", binary)
             stored.held = observation.held
-            stored.body = {
-                "resourceType": "Binary",
-                "id": binary,
-                "contentType": document.media,
-                "securityContext": reference.reference,
-                "data": base64.b64encode(document.data).decode("ascii"),
-            }
+            stored.body = _binary(binary, document, reference)
             seal(stored, said, "", at)
+
+
+def _binary(id: str, document: Document, reference: Draft) -> dict[str, Any]:
+    made: dict[str, Any] = {"resourceType": "Binary", "id": id, "contentType": document.media or OCTETS}
+    made["securityContext"] = reference.reference
+    if document.data:
+        made["data"] = base64.b64encode(document.data).decode("ascii")
+    return made
 
 
 def reference_status(obx: Segment, context: Context) -> str:

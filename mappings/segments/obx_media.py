@@ -46,19 +46,21 @@ NOTED: Final = "documents"
 UNREADABLE: Final = "document cannot be read"
 """Why a result is held whose document is not what its encoding says."""
 
-_OCTETS: Final = "application/octet-stream"
+OCTETS: Final = "application/octet-stream"
 _CODES: Final = "http://terminology.hl7.org/CodeSystem"
 
 
 class Document(Struct, frozen=True):
     """A document that OBX-5 brings, or says where it is: ``data`` its bytes, ``url`` its address.
 
-    Neither: it cannot be read, or was taken back. ``media``: its MIME type, ``""`` where nothing says one.
+    Neither: it cannot be read, or is ``gone``: deleted without being sent again. ``media``: its MIME type, ``""`` where
+    nothing says one.
     """
 
     media: str = ""
     data: bytes = b""
     url: str = ""
+    gone: bool = False
 
 
 def media_type(kind: str, subtype: str) -> str:
@@ -89,7 +91,7 @@ def encapsulated(found: Field, context: Context) -> dict[str, Any]:
 
     See HL7 v2.5.1 2.A.24 and the v2-to-FHIR map ``ED[Attachment]``.
     """
-    media = media_type(found.component(2), found.component(3)) or _OCTETS
+    media = media_type(found.component(2), found.component(3)) or OCTETS
     encoding = found.component(4).upper()
     if encoding == "A" or not encoding:
         data = found.component(5).encode() if encoding or media.startswith("text/") else b""

@@ -102,7 +102,7 @@ def absent(reason: str, text: str = "") -> Elements:
 def _nothing(kind: str, status: str, context: Context) -> Elements | None:
     """No value: why, as far as OBX-11 tells. A deleted result needs no reason; a document that was sent is no more."""
     if kind in _DOCUMENTS and status in {"D", "W", "X"}:
-        note(Document(), context)
+        note(Document(gone=kind == "ED"), context)
     if status in {"D", "W"}:
         return None
     if status == "X":

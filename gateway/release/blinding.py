@@ -16,7 +16,7 @@ ARM_ELEMENTS: Final = {
 }
 
 ARM_TYPES: Final = frozenset(
-    {"Procedure", "MedicationAdministration", "Immunization", "DocumentReference", "ServiceRequest", "Task"}
+    {"Procedure", "MedicationAdministration", "Immunization", "DocumentReference", "Binary", "ServiceRequest", "Task"}
 )
 """Types that say what is done to a patient: nobody can tell from their codes whether that reveals an arm."""
 

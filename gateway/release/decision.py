@@ -43,6 +43,8 @@ RULES: dict[str, str] = {
     "before-consent": "the data are older than the consent (less the recipient's look-back)",
     "after-end": "the data are younger than the end of the subject's participation or of the consent",
     "merged": "the Patient was merged into another",
+    "taken-back": "the result that brought the document was deleted, or is an error",
+    "document": "no document the view sees refers to it, or the view is pseudonymous",
     "held": "a person must look at the resource first",
     "code": "the recipient's file does not list the code",
     "blinded": "the resource could reveal an arm to a blinded recipient",

@@ -17,6 +17,7 @@ from gateway.fhir.piecewise import check_element, refers
 from gateway.fhir.references import Mapping, rewrite
 from gateway.model.study import Subject
 from gateway.release.blinding import names_an_arm, without_arms
+from gateway.release.documents import link
 from gateway.release.elements import empty, keep
 from gateway.release.identity import Pseudonymiser, generalise, never, subject_numbers, without_other_studies
 from gateway.release.links import Asked, Links
@@ -241,6 +242,8 @@ def formed(listed: dict[str, Any], rights: Rights, subject: Subject | None, led:
         kept["identifier"] = number
         subject_numbers(kept, subject)
     without_other_studies(kept, rights.study.id)
+    if kind == "DocumentReference":
+        link(kept, led)
     if rights.pseudonymous and kind == "Patient":
         generalise(kept)
     _without_empty_ranges(kept)
@@ -266,8 +269,13 @@ def _drop_valueless(kept: dict[str, Any], original: list[dict[str, Any]]) -> Non
         del kept["component"]
 
 
+def _attaches(extension: dict[str, Any]) -> bool:
+    """Whether an extension says a value that is a document, not only of what type one is."""
+    return extension.get("url") == ATTACHED and bool({"data", "url"} & extension.get("valueAttachment", {}).keys())
+
+
 def value_name(element: dict[str, Any]) -> str:
     """Return the name of an Observation's or component's value, ``""`` where it has none."""
-    if any(extension.get("url") == ATTACHED for extension in element.get("extension", ())):
+    if any(_attaches(extension) for extension in element.get("extension", ())):
         return "valueAttachment"
     return next((name for name, value in element.items() if name.startswith("value") and not empty(value)), "")

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from gateway.model.names import CLIENT_ID, GATEWAY, SUBJECT_NUMBER, UCUM
 from gateway.model.study import Subject
+from gateway.release.documents import ATTACHMENTS, described
 from gateway.release.elements import empty
 
 PSEUDED: Final = {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "PSEUDED"}
@@ -177,6 +178,8 @@ class Pseudonymiser:
         opened = opened or (name in NAMED_ONLY and path in self.named)
         if not opened and ((name in NAMED_ONLY and path not in _NOT_NAMED) or name.startswith("_")):
             return None
+        if name in ATTACHMENTS:
+            return described(value)
         if name == "coding" and isinstance(value, list):
             codings = [self._coding(coding, path, opened=opened) for coding in value]
             return [coding for coding in codings if coding]

@@ -28,6 +28,7 @@ REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
     "MedicationAdministration": ("status", "subject"),
     "Immunization": ("status", "vaccineCode", "patient"),
     "DocumentReference": ("status", "content"),
+    "Binary": ("contentType",),
     "ServiceRequest": ("status", "intent", "subject"),
     "Task": ("status", "intent"),
     "Provenance": ("target", "recorded", "agent"),
@@ -57,6 +58,7 @@ NEEDS_TYPE: Final[Mapping[str, tuple[str, ...]]] = {
     "MedicationAdministration": ("Patient",),
     "Immunization": ("Patient",),
     "ServiceRequest": ("Patient",),
+    "Binary": ("DocumentReference",),
 }
 """Types a required reference points to: a view that may not see them cannot receive the resource."""
 
@@ -137,6 +139,7 @@ ELEMENTS: Final[Mapping[str, frozenset[str]]] = {
         "masterIdentifier identifier status docStatus type category subject date author authenticator custodian "
         "relatesTo description securityLabel content context"
     ),
+    "Binary": frozenset({"contentType", "securityContext", "data", "meta", "implicitRules", "language"}),
     "ServiceRequest": _elements(
         "identifier instantiatesCanonical instantiatesUri basedOn replaces requisition status intent category "
         "priority doNotPerform code orderDetail quantityQuantity quantityRatio quantityRange subject encounter "

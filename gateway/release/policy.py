@@ -15,6 +15,7 @@ from gateway.model.recipient import Recipient, ReleaseRule
 from gateway.model.resource import ResourceVersion
 from gateway.model.study import Study
 from gateway.release.blinding import ARM_ELEMENTS, ARM_TYPES, reveals
+from gateway.release.documents import hidden, shows_url
 from gateway.release.elements import Tree, tree_of
 from gateway.release.identity import never, pseudonym, pseudonyms, resolve, written
 from gateway.release.kinds import ANY_OF, CODED, ELEMENTS, NEEDS_TYPE, REQUIRED, SHARED, UNDATED
@@ -68,6 +69,12 @@ class Rights:
     def is_of_study(self, version: ResourceVersion) -> bool:
         """Whether what belongs to no patient is the view's study itself, or a client wrote it into that study."""
         return version.id == self.study.resource or version.study == self.study.id
+
+    @cached_property
+    def documents(self) -> bool:
+        """Whether the view may fetch the documents it is told of."""
+        listed = {"Binary", "DocumentReference"} <= self.types.keys() and not self.pseudonymous
+        return listed and shows_url(self.types["DocumentReference"].tree)
 
     @cached_property
     def digest(self) -> str:
@@ -176,10 +183,20 @@ def _type_errors(recipient: Recipient, kind: str, rule: ReleaseRule) -> Iterator
     for other in NEEDS_TYPE.get(kind, ()):
         if other not in recipient.release:
             yield f"refers to {other}, which is not listed"
+    if kind == "Binary":
+        yield from _binary_errors(recipient)
     yield from _element_errors(recipient, kind, rule)
     if rule.codes and kind not in CODED:
         yield "codes: only Observation and DiagnosticReport have them"
     yield from (f"codes: {code!r} is not system|code" for code in rule.codes if "|" not in code)
+
+
+def _binary_errors(recipient: Recipient) -> Iterator[str]:
+    if recipient.identity == "pseudonymous":
+        yield "a pseudonymous view never sees it: a document may name people"
+    told = recipient.release.get("DocumentReference")
+    if told is not None and not shows_url(tree_of(told.elements)):
+        yield "release.DocumentReference does not list content.attachment.url, which says where it is"
 
 
 def _element_errors(recipient: Recipient, kind: str, rule: ReleaseRule) -> Iterator[str]:
@@ -189,6 +206,8 @@ def _element_errors(recipient: Recipient, kind: str, rule: ReleaseRule) -> Itera
             yield f"{path}: {kind} has no such element"
         elif recipient.identity == "pseudonymous" and never(kind, top):
             yield f"{path}: a pseudonymous view never sees it"
+    if recipient.identity == "pseudonymous":
+        yield from (f"{path}: a pseudonymous view never sees it" for path in hidden(rule.elements))
 
 
 def blinded_violations(recipient: Recipient) -> list[str]:

@@ -23,6 +23,7 @@ from gateway.model.study import Subject
 from gateway.release.blinding import ARM_TYPES, code_reveals, codings
 from gateway.release.consent import Entitlement, entitlement
 from gateway.release.decision import Let, Withheld
+from gateway.release.documents import TAKEN_BACK
 from gateway.release.form import Form, Forms, value_name
 from gateway.release.kinds import CODED, REQUIRED, SHARED, UNDATED
 from gateway.release.links import Ids, Links, Reachable
@@ -30,6 +31,7 @@ from gateway.release.outline import outline
 from gateway.release.policy import Rights, TypeRights
 
 _OF_PERSONS: Final = ("ResearchSubject", "Consent", "Patient")
+BINARY: Final = "Binary"
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 
 
@@ -93,6 +95,7 @@ class Releasing:
             (_own(version, subject) if kind in _OF_PERSONS else None)
             or self._in_time(version, subject)
             or (Withheld("held", version.held) if version.held else None)
+            or (self._fetched(version) if kind == BINARY else None)
             or (_coded(version, types) if types.codes else None)
         )
 
@@ -102,6 +105,12 @@ class Releasing:
         if isinstance(self._entitled, Withheld):
             return self._entitled
         return None if version.type in UNDATED else self._entitled.check(version.date)
+
+    def _fetched(self, version: ResourceVersion) -> Withheld | None:
+        """Return the rule that keeps a document's bytes in, whatever refers to them."""
+        if version.status in TAKEN_BACK:
+            return Withheld("taken-back")
+        return None if self.rights.documents else Withheld("document")
 
     # --- the form in which it leaves --------------------------------------------------------------------------------
 
@@ -114,6 +123,8 @@ class Releasing:
             public = self.ids.public(version.id)
         except ValueError:
             return Withheld("invalid", f"{kind}.id")
+        if kind == BINARY and not _told_of(elements, links):
+            return Withheld("document")
         plan = outline(kind, tuple(elements), self.rights)
         known, stood = self.forms.known[kind], links.stood
         found = [known[name].get(bytes(elements[name])) for name in plan.names]
@@ -206,6 +217,17 @@ def _value_lost(elements: dict[str, Raw], kept: dict[str, Form], rights: Rights)
     if not rights.types["Observation"].values or value_name({name: kept[name].value for name in _values(kept)}):
         return ""
     return value_name({name: codec.decode(bytes(elements[name])) for name in _values(elements)})
+
+
+def _told_of(elements: dict[str, Raw], links: Links) -> bool:
+    """Whether the view sees the DocumentReference that a Binary is of (FHIR R4, Binary.securityContext)."""
+    context = _member_of(elements, "securityContext")
+    reference = context.get("reference") if isinstance(context, dict) else None
+    return (
+        isinstance(reference, str)
+        and reference.startswith("DocumentReference/")
+        and links.target(reference) is not None
+    )
 
 
 def _values(names: Iterable[str]) -> list[str]:

@@ -78,7 +78,7 @@ _ELEMENTS: Final[dict[str, Callable[[ResourceVersion, Rights], dict[str, Any]]]]
 # --- when ----------------------------------------------------------------------------------------------------------
 
 
-WRONG: Final = frozenset({"not-a-subject", "study", "before-consent", "merged", "blinded", "deleted"})
+WRONG: Final = frozenset({"not-a-subject", "study", "before-consent", "merged", "blinded", "deleted", "taken-back"})
 """Rules that say the view should never have held the resource."""
 
 _CORE: Final = {

@@ -17,7 +17,7 @@ from gateway.services.reading import Owed, Reading
 ORDER: Final = (
     "Organization", "Practitioner", "PlanDefinition", "Group", "ResearchStudy", "Patient", "ResearchSubject", "Consent",
     "Encounter", "Condition", "ServiceRequest", "Task", "Specimen", "Procedure", "MedicationAdministration",
-    "Immunization", "Observation", "DiagnosticReport", "DocumentReference", "Provenance",
+    "Immunization", "Observation", "DiagnosticReport", "Binary", "DocumentReference", "Provenance",
 )  # fmt: skip
 """What others refer to comes first."""
 

@@ -46,6 +46,7 @@ _TYPES: Final = (
     "RelatedPerson",
     "Immunization",
     "Group",
+    "Binary",
 )
 """A type's place here is stored: add at the end, never move."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import socket
 import ssl
 from contextlib import contextmanager
@@ -12,12 +11,12 @@ from types import SimpleNamespace
 from adapters.hospital.framing import BlockReader, frame
 from adapters.hospital.mllp import MllpListener
 from gateway.errors import StoreUnavailable
-from gateway.model.keys import Keys
 from gateway.model.message import Became, MessageState
 from gateway.ports import MessageFilter
 from gateway.services.metrics import Metrics
 from gateway.services.receive import Intake
 from gateway.store import create_store
+from tests.contracts.stores import KEYS, empty_file
 from tests.contracts.waiting import PATIENCE, wait_for
 
 
@@ -111,16 +110,11 @@ def clock():
     return datetime.now(UTC)
 
 
-def keys():
-    return Keys(*(secrets.token_bytes(32) for _ in range(4)), {"a": secrets.token_bytes(32)}, "a")
-
-
 @contextmanager
 def sqlite_store(folder):
-    """Give a fresh, migrated, encrypted store in a folder."""
-    store = create_store(f"sqlite:///{folder}/gateway.db", keys())
+    """Give a fresh, encrypted store in a folder."""
+    store = create_store(empty_file(folder), KEYS)
     try:
-        store.upgrade()
         yield store
     finally:
         store.close()

@@ -9,16 +9,15 @@ import pytest
 
 from adapters.hospital.framing import frame
 from gateway.model.site import Feed
-from tests.listening import listening, message, rows, sqlite_store
+from tests.listening import listening, message, rows
 
 NODE = Path(__file__).parent / "node"
 FEED = Feed("lis", "north", port=0)
 
 
 @pytest.fixture
-def store(tmp_path):
-    with sqlite_store(tmp_path) as store:
-        yield store
+def store(sqlite_store):
+    return sqlite_store
 
 
 def run(*command, **options):

@@ -10,6 +10,7 @@ from gateway.fhir import codec
 from gateway.model.delivery import ChangeKind, Package, Released, View
 from gateway.model.names import SUBJECT_NUMBER
 from gateway.model.recipient import Recipient
+from tests.contracts.waiting import PATIENCE
 
 VIEW = View("edc", "mld-01")
 
@@ -20,7 +21,7 @@ def internal(name: str) -> str:
 
 
 def recipient(kind="fhir_server", **changes: Any) -> Recipient:
-    return Recipient(id="edc", kind=kind, studies=("mld-01",), release={}, **{"timeout": 2.0, **changes})
+    return Recipient(id="edc", kind=kind, studies=("mld-01",), release={}, **{"timeout": PATIENCE, **changes})
 
 
 def patient(number: str = "S-001", id: str = "p1") -> dict[str, Any]:

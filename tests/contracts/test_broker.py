@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import BrokerError, QueueFull, Unroutable
 from gateway.ports import Event
 from tests.contracts.brokers import EmbeddedBench, RabbitBench
-from tests.contracts.waiting import running, wait_for
+from tests.contracts.waiting import PATIENCE, running, wait_for
 
 LIMIT = 3
 
@@ -92,7 +92,7 @@ def test_a_body_whose_handler_keeps_failing_is_dead_lettered(bench):
 
 def test_two_consumers_share_a_queue_and_handle_each_body_once(bench):
     seen = Counter()
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=PATIENCE)
 
     def handle(body):
         if body == "meet":
@@ -283,7 +283,7 @@ def test_many_threads_may_wake_at_once(bench):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join()
 
     wait_for(lambda: bench.broker.depths()["deliver.edc"] == 480)
 

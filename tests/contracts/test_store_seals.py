@@ -216,7 +216,7 @@ def test_an_attempt_interrupted_by_a_crash_is_sealed_as_such(store, sealer):
 def test_a_process_that_ends_seals_what_is_left_and_lets_another_go_on(store, sealer, clock, tmp_path):
     store.receive([incoming("M1")])
     with running(sealer.run):
-        wait_for(lambda: verify(store).seals == 1, 10, "the first seal")
+        wait_for(lambda: verify(store).seals == 1, what="the first seal")
         store.receive([incoming("M2")])
     assert verify(store).rows["messages"] == 2
 
@@ -284,7 +284,7 @@ def test_writers_beside_the_sealer_leave_no_row_unsealed_below_a_seal(store, sea
         made += sealer.step() or 0
     for writer in writers:
         writer.join()
-    wait_for(lambda: sealer.step() == 0, 10, "everything sealed")
+    wait_for(lambda: sealer.step() == 0, what="everything sealed")
 
     verdict = verify(store)
     assert made

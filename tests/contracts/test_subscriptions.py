@@ -108,7 +108,7 @@ def test_of_many_who_write_at_once_everything_is_told_once_and_each_patients_in_
             writer.start()
         for writer in writers:
             writer.join()
-        wait_for(lambda: unit.stands(made).settled == 32, seconds=60)
+        wait_for(lambda: unit.stands(made).settled == 32)
 
     told = [entry["resource"] for bundle in unit.endpoint.bundles for entry in bundle["entry"][1:]]
     assert [number for bundle in unit.endpoint.bundles for number, _ in events(bundle)] == list(range(1, 33))

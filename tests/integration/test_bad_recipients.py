@@ -16,13 +16,11 @@ from gateway.model.delivery import View
 from gateway.services.deliver import Deliver
 from gateway.services.delivery_worker import DeliveryWorker
 from gateway.services.relay import Relay, RelaySettings
-from gateway.store import create_store
 from tests.contracts.brokers import EmbeddedBench, RabbitBench
 from tests.contracts.deliveries import FixedPackager, plan
 from tests.contracts.far_end import FarEnd, answer
 from tests.contracts.packages import internal, observation, patient, recipient, released
-from tests.contracts.stores import KEYS
-from tests.contracts.waiting import running, wait_for
+from tests.contracts.waiting import PATIENCE, running, wait_for
 
 PAIR = (released(patient()), released(observation()))
 PATIENTS = [internal(str(number)) for number in range(60)]
@@ -43,11 +41,8 @@ def bench(request):
 
 
 @pytest.fixture
-def store(tmp_path):
-    made = create_store(f"sqlite:///{tmp_path / 'gateway.db'}", KEYS)
-    made.upgrade()
-    yield made
-    made.close()
+def store(sqlite_store):
+    return sqlite_store
 
 
 class Bad:
@@ -56,7 +51,7 @@ class Bad:
     def __init__(self):
         self.released = threading.Event()
         self.ends = {
-            "silent": FarEnd(lambda _: self.released.wait(60) and None),
+            "silent": FarEnd(lambda _: self.released.wait(PATIENCE) and None),
             "failing": FarEnd(lambda _: answer(500)),
             "busy": FarEnd(lambda _: answer(429, Retry_After="0")),
         }
@@ -76,7 +71,7 @@ def test_the_healthy_recipients_have_everything_while_the_bad_ones_hang(store, b
         kinds = {"silent": "webhook", "failing": "fhir_server", "busy": "fhir_server", "zeta": "fhir_server"}
         addresses = {id: end.address for id, end in bad.ends.items()} | {"zeta": good.address}
         recipients = {
-            id: replace(recipient(kind, address=addresses[id], timeout=60.0, secret_env="HOOK_SECRET"), id=id)
+            id: replace(recipient(kind, address=addresses[id], timeout=PATIENCE, secret_env="HOOK_SECRET"), id=id)
             for id, kind in kinds.items()
         }
         adapters = {id: ADAPTERS[one.kind](one) for id, one in recipients.items()}
@@ -94,14 +89,13 @@ def test_the_healthy_recipients_have_everything_while_the_bad_ones_hang(store, b
             ends.enter_context(running(worker.run))
 
         wait_for(lambda: len(bad.ends["silent"].seen) == THREADS, what="attempts that hang")
-        wait_for(lambda: len(good.deliveries) == len(PATIENTS), 60, "everything at the healthy recipient")
+        wait_for(lambda: len(good.deliveries) == len(PATIENTS), what="everything at the healthy recipient")
 
         assert not bad.released.is_set()
         assert len(bad.ends["silent"].seen) == THREADS
-        assert bad.ends["failing"].seen
-        assert bad.ends["busy"].seen
+        wait_for(lambda: bad.ends["failing"].seen and bad.ends["busy"].seen, what="attempts that fail")
         assert good.repeats == []
         for name in PATIENTS[:10]:  # and it goes on so, after the backlog of the others has been announced again
             plan(store, utc_now(), 11, View("zeta", "mld-01"), name)
-        wait_for(lambda: len(good.deliveries) == len(PATIENTS) + 10, 60, "what is new at the healthy recipient")
+        wait_for(lambda: len(good.deliveries) == len(PATIENTS) + 10, what="what is new at the healthy recipient")
         assert not bad.released.is_set()

@@ -17,15 +17,14 @@ from gateway.model.site import Feed, Tls
 from gateway.tls import client_context
 from tests.certificates import Authority
 from tests.contracts.waiting import wait_for
-from tests.listening import BrokenStore, Sender, codes, listening, message, msa, rows, sample, settle, sqlite_store
+from tests.listening import BrokenStore, Sender, codes, listening, message, msa, rows, sample, settle
 
 FEED = Feed("lis", "north", port=0)
 
 
 @pytest.fixture
-def store(tmp_path):
-    with sqlite_store(tmp_path) as store:
-        yield store
+def store(sqlite_store):
+    return sqlite_store
 
 
 @pytest.fixture

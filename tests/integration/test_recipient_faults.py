@@ -8,7 +8,6 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-import time
 import tracemalloc
 from collections import Counter
 from contextlib import suppress
@@ -34,7 +33,9 @@ from tests.certificates import Authority
 from tests.contracts.deliveries import FixedPackager, HandClock, plan
 from tests.contracts.far_end import FarEnd, answer
 from tests.contracts.packages import internal, observation, patient, recipient, released
-from tests.contracts.stores import KEYS
+from tests.contracts.stores import KEYS, empty_file
+from tests.contracts.waiting import PATIENCE
+from tests.servers.ports import free_port
 
 PAIR = (released(patient()), released(observation()))
 HELD = {"Patient/p1": patient(), "Observation/o1": observation()}
@@ -53,8 +54,7 @@ class Gateway:
         self._adapter = FhirServer(known)
         self._broker = EmbeddedBroker()
         self._broker.declare(["edc"])
-        self.store = create_store(f"sqlite:///{folder / 'gateway.db'}", KEYS)
-        self.store.upgrade()
+        self.store = create_store(empty_file(folder), KEYS)
         recipients, packager = {"edc": known}, FixedPackager(PAIR)
         self._deliver = Deliver(
             self.store, recipients, {"edc": self._adapter}, packager, self.clock, "w1", observe=self._note
@@ -124,13 +124,8 @@ def far_end():
         one.close()
 
 
-def closed_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
-
-
 def test_a_recipient_that_is_down_for_hours_is_asked_ever_more_rarely_and_gets_everything_when_it_is_back(gateway):
-    port = closed_port()
+    port = free_port()
     edc = gateway(f"http://127.0.0.1:{port}/fhir")
     ids = edc.plan(12)
     with structlog.testing.capture_logs() as logs:
@@ -164,7 +159,7 @@ def test_a_recipient_that_is_down_for_hours_is_asked_ever_more_rarely_and_gets_e
 
 
 def test_nothing_is_given_up_before_its_time_and_then_it_waits_for_a_person(gateway):
-    edc = gateway(f"http://127.0.0.1:{closed_port()}/fhir")
+    edc = gateway(f"http://127.0.0.1:{free_port()}/fhir")
     ids = edc.plan(3)
     began = edc.clock()
     edc.work()
@@ -180,17 +175,13 @@ def test_nothing_is_given_up_before_its_time_and_then_it_waits_for_a_person(gate
     assert edc.cursor(ids[0]).detail == "could not connect"
 
 
-def hang(_request):
-    time.sleep(0.6)  # the point of the test: longer than the recipient's deadline
-
-
 def in_two_minutes():
     return format_datetime(datetime.now(UTC) + timedelta(minutes=2), usegmt=True)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What a server does with a transaction, and what must come of it."""
+    """What a server does with a transaction (None: nothing), and what must come of it."""
 
     answers: object
     outcome: str
@@ -199,10 +190,11 @@ class Fault:
     state: DeliveryState = DUE
     waits: tuple[float, float] = (2, 4)
     """Seconds until the next attempt, at least and at most."""
+    deadline: float = PATIENCE
 
 
 FAULTS = {
-    "slow": Fault(hang, "unknown", "ReadTimeout"),
+    "slow": Fault(None, "unknown", "ReadTimeout", deadline=2.0),
     "busy, in seconds": Fault(
         lambda _: answer(429, Retry_After="90"), "deferred", "HTTP 429", circuit=True, waits=(90, 90)
     ),
@@ -226,11 +218,19 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_a_failed_attempt_is_told_and_made_again_when_it_is_time(fault, gateway, far_end):
-    server = far_end(lambda request: fault.answers(request) if edc.tried == [] else fine(request))
-    edc = gateway(server.address, deadline=0.3)
+    given_up = threading.Event()
+
+    def script(request):
+        if edc.tried:
+            return fine(request)
+        return fault.answers(request) if fault.answers else given_up.wait(PATIENCE) and None
+
+    server = far_end(script)
+    edc = gateway(server.address, deadline=fault.deadline)
     (id,) = edc.plan()
 
     edc.work()
+    given_up.set()
 
     after, waits = edc.cursor(id), (edc.cursor(id).due_at - edc.clock()).total_seconds()
     assert [outcome for _, outcome in edc.tried] == [fault.outcome]
@@ -307,7 +307,7 @@ def test_content_that_is_refused_waits_for_a_person_and_a_replay_sends_it(gatewa
 
 def test_an_answer_without_end_costs_no_more_memory_than_is_allowed(gateway):
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        edc = gateway(f"http://127.0.0.1:{listener.getsockname()[1]}", max_bytes=1_000_000, deadline=20.0)
+        edc = gateway(f"http://127.0.0.1:{listener.getsockname()[1]}", max_bytes=1_000_000, deadline=PATIENCE)
         (id,) = edc.plan()
         with Endless(listener) as server:
             tracemalloc.start()
@@ -335,7 +335,7 @@ class Endless:
         return self
 
     def __exit__(self, *_):
-        self._thread.join(20)
+        self._thread.join(PATIENCE)
 
     def _serve(self):
         connection, _ = self._listener.accept()

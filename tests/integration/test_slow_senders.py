@@ -9,15 +9,14 @@ from adapters.hospital.framing import frame
 from gateway.model.message import MessageState
 from gateway.model.site import Feed
 from tests.contracts.waiting import wait_for
-from tests.listening import Sender, codes, listening, message, msa, rows, sample, sqlite_store
+from tests.listening import Sender, codes, listening, message, msa, rows, sample
 
 FEED = Feed("lis", "north", port=0, max_connections=6)
 
 
 @pytest.fixture
-def store(tmp_path):
-    with sqlite_store(tmp_path) as store:
-        yield store
+def store(sqlite_store):
+    return sqlite_store
 
 
 @pytest.fixture

@@ -17,11 +17,9 @@ from gateway.services.deliver import Deliver
 from gateway.services.delivery_worker import DeliveryWorker
 from gateway.services.receipts import RecipientOutbox, record_receipts
 from gateway.services.relay import Relay, RelaySettings
-from gateway.store import create_store
 from tests.contracts.brokers import RabbitBench
 from tests.contracts.deliveries import plan
 from tests.contracts.packages import internal, observation, patient, recipient, released
-from tests.contracts.stores import KEYS
 from tests.contracts.waiting import running, wait_for
 
 SUBJECTS = [f"s{number}" for number in range(8)]
@@ -52,11 +50,8 @@ class SubjectPackager:
 
 
 @pytest.fixture
-def store(tmp_path):
-    made = create_store(f"sqlite:///{tmp_path / 'gateway.db'}", KEYS)
-    made.upgrade()
-    yield made
-    made.close()
+def store(sqlite_store):
+    return sqlite_store
 
 
 @pytest.fixture
@@ -99,16 +94,16 @@ def test_nothing_is_lost_or_doubled_when_rabbitmq_is_wiped_in_the_middle(store, 
             roles.enter_context(running(DeliveryWorker(name, deliver, broker).run))
 
         plan_all(1)
-        wait_for(lambda: held(server.of_type("Observation")) == {1}, 30)
-        wait_for(lambda: broker.depths()["recipient.registry"] == 2 * len(SUBJECTS), 30)
+        wait_for(lambda: held(server.of_type("Observation")) == {1})
+        wait_for(lambda: broker.depths()["recipient.registry"] >= 2 * len(SUBJECTS))
         bench.wipe()  # the wake-ups and the registry's unread events with it
         plan_all(2)
 
         reader = QueueStandIn("registry", url=bench.url, prefix=broker.names.prefix)
         roles.callback(reader.close)
-        wait_for(lambda: held(server.of_type("Observation")) == {2}, 30)
-        wait_for(lambda: len(reader.messages) == 4 * len(SUBJECTS), 30, "every event, the wiped ones included,")
-        wait_for(lambda: not unreceipted(store), 30)
+        wait_for(lambda: held(server.of_type("Observation")) == {2})
+        wait_for(lambda: len(reader.messages) == 4 * len(SUBJECTS), what="every event, the wiped ones included,")
+        wait_for(lambda: not unreceipted(store))
 
     assert {key.split(".")[2] for key in reader.keys} == {"Patient", "Observation"}
     assert len(set(reader.messages)) == len(reader.messages)

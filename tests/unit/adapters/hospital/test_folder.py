@@ -1,9 +1,8 @@
 """Folder feeds: complete files only, every message received, a receipt beside what was moved."""
 
 import json
-import os
 import threading
-import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -11,13 +10,13 @@ from adapters.hospital.folder import FolderWatcher
 from gateway.model.message import MessageState
 from gateway.model.site import Feed
 from gateway.services.receive import Intake
-from tests.listening import BrokenStore, clock, message, rows, sqlite_store
+from tests.contracts.waiting import PATIENCE, wait_for
+from tests.listening import BrokenStore, clock, message, rows
 
 
 @pytest.fixture
-def store(tmp_path):
-    with sqlite_store(tmp_path) as store:
-        yield store
+def store(sqlite_store):
+    return sqlite_store
 
 
 @pytest.fixture
@@ -25,17 +24,29 @@ def inbox(tmp_path):
     return tmp_path / "inbox"
 
 
+def feed(inbox):
+    return Feed("files", "north", "folder", path=str(inbox), look_seconds=0.02)
+
+
+@contextmanager
+def closing_intake(store):
+    intake = Intake(store, clock)
+    intake.start()
+    try:
+        yield intake
+    finally:
+        intake.stop()
+
+
 @pytest.fixture
 def watch(store, inbox):
     """Start watching the inbox, with another store in front when asked."""
     running = []
 
-    def watch(store=store, **feed):
+    def watch(store=store):
         intake = Intake(store, clock)
         intake.start()
-        watcher = FolderWatcher(
-            [Feed("files", "north", "folder", path=str(inbox), look_seconds=0.02, **feed)], intake, clock
-        )
+        watcher = FolderWatcher([feed(inbox)], intake, clock)
         watcher.start()
         running.extend([watcher, intake])
         return watcher
@@ -46,11 +57,15 @@ def watch(store, inbox):
 
 
 def appears(path):
-    until = time.monotonic() + 10
-    while not path.exists() and time.monotonic() < until:
-        time.sleep(0.01)
-    assert path.exists()
+    wait_for(path.exists, what=path.name)
     return path
+
+
+def drop(path, content):
+    """Put a file into a folder whole, however slowly this thread goes on."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(content)
+    part.rename(path)
 
 
 def receipt(path):
@@ -59,7 +74,7 @@ def receipt(path):
 
 def test_a_file_of_one_message_is_received_moved_and_receipted(store, inbox, watch):
     watch()
-    (inbox / "a.hl7").write_bytes(message("7"))
+    drop(inbox / "a.hl7", message("7"))
 
     assert appears(inbox / "done" / "a.hl7").read_bytes() == message("7")
     written = receipt(inbox / "done" / "a.hl7.receipt.json")
@@ -82,7 +97,7 @@ def test_a_file_of_one_message_is_received_moved_and_receipted(store, inbox, wat
 def test_every_message_of_a_batch_file_is_received_in_order_and_a_wrong_count_is_said(store, inbox, watch):
     watch()
     batch = b"BHS|^~\\&|LIS\r" + b"".join(message(str(n)) for n in range(400)) + b"BTS|399\r"
-    (inbox / "batch.txt").write_bytes(batch)
+    drop(inbox / "batch.txt", batch)
 
     written = receipt(inbox / "done" / "batch.txt.receipt.json")
     assert written["accepted"] == 400
@@ -93,7 +108,7 @@ def test_every_message_of_a_batch_file_is_received_in_order_and_a_wrong_count_is
 
 def test_a_file_with_a_refused_message_goes_to_failed_with_the_reason(store, inbox, watch):
     watch()
-    (inbox / "mixed.HL7").write_bytes(b"what is this\r" + message("1") + message("2", processing_id="T"))
+    drop(inbox / "mixed.HL7", b"what is this\r" + message("1") + message("2", processing_id="T"))
 
     written = receipt(inbox / "failed" / "mixed.HL7.receipt.json")
     assert [line["accepted"] for line in written["messages"]] == [False, True, False]
@@ -106,24 +121,26 @@ def test_a_file_with_a_refused_message_goes_to_failed_with_the_reason(store, inb
     ]
 
 
-def test_a_file_still_being_written_is_left_until_it_is_whole(store, inbox, watch):
-    watch()
-    with (inbox / "slow.hl7").open("wb") as file:
-        for line in message("1").splitlines(keepends=True):
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-            time.sleep(0.015)
+def test_a_file_still_being_written_is_left_until_it_is_whole(store, inbox):
+    with closing_intake(store) as intake:
+        (folder,) = FolderWatcher([feed(inbox)], intake, clock)._folders  # not started: it looks when it is told to
+        folder.prepare()
+        with (inbox / "slow.hl7").open("wb", buffering=0) as file:
+            for line in message("1").splitlines(keepends=True):
+                file.write(line)
+                folder.look()
+                assert (inbox / "slow.hl7").exists()
+        folder.look()
 
-    appears(inbox / "done" / "slow.hl7")
-    assert [row.raw for row in rows(store)][-1].strip() == message("1").strip()
+    assert (inbox / "done" / "slow.hl7").exists()
+    assert [row.raw.strip() for row in rows(store)] == [message("1").strip()]
 
 
 @pytest.mark.parametrize("name", ["a.hl7.tmp", "a.part", ".a.hl7", "a.csv"])
 def test_other_names_are_left_alone_and_may_be_renamed_when_ready(store, inbox, watch, name):
     watch()
     (inbox / name).write_bytes(message("1"))
-    (inbox / "marker.hl7").write_bytes(message("2"))
+    drop(inbox / "marker.hl7", message("2"))
     appears(inbox / "done" / "marker.hl7")
     assert (inbox / name).exists()
 
@@ -144,7 +161,7 @@ def test_a_file_is_taken_up_again_when_the_store_could_not_commit_and_nothing_is
 
     failing = Failing(store)
     watch(failing)
-    (inbox / "a.hl7").write_bytes(b"".join(message(str(n)) for n in range(700)))
+    drop(inbox / "a.hl7", b"".join(message(str(n)) for n in range(700)))
 
     assert receipt(inbox / "done" / "a.hl7.receipt.json")["accepted"] == 700
     assert failing.calls > 2
@@ -153,9 +170,9 @@ def test_a_file_is_taken_up_again_when_the_store_could_not_commit_and_nothing_is
 
 def test_a_name_that_was_used_before_does_not_overwrite_the_earlier_file(inbox, watch):
     watch()
-    (inbox / "a.hl7").write_bytes(message("1"))
+    drop(inbox / "a.hl7", message("1"))
     appears(inbox / "done" / "a.hl7")
-    (inbox / "a.hl7").write_bytes(message("2"))
+    drop(inbox / "a.hl7", message("2"))
 
     assert appears(inbox / "done" / "a-2.hl7").read_bytes() == message("2")
     assert receipt(inbox / "done" / "a-2.hl7.receipt.json")["messages"][0]["control_id"] == "2"
@@ -163,14 +180,14 @@ def test_a_name_that_was_used_before_does_not_overwrite_the_earlier_file(inbox, 
 
 def test_an_empty_file_is_a_failure(inbox, watch):
     watch()
-    (inbox / "empty.hl7").write_bytes(b"\r\n")
+    drop(inbox / "empty.hl7", b"\r\n")
 
     assert receipt(inbox / "failed" / "empty.hl7.receipt.json")["messages"] == []
 
 
 def test_utf16_files_are_received(store, inbox, watch):
     watch()
-    (inbox / "wide.hl7").write_bytes((message("1") + message("2")).decode().encode("utf-16"))
+    drop(inbox / "wide.hl7", (message("1") + message("2")).decode().encode("utf-16"))
 
     assert receipt(inbox / "done" / "wide.hl7.receipt.json")["accepted"] == 2
 
@@ -184,8 +201,8 @@ def test_stopping_in_the_middle_leaves_the_file_for_the_next_start(store, inbox,
     called = threading.Event()
     stuck = Stuck(store)
     watcher = watch(stuck)
-    (inbox / "a.hl7").write_bytes(message("1"))
-    assert called.wait(10)
+    drop(inbox / "a.hl7", message("1"))
+    assert called.wait(PATIENCE)
     watcher.stop()
     assert (inbox / "a.hl7").exists()
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-import time
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,6 +14,8 @@ from gateway.model.delivery import Accepted, Deferred, Refused, Unknown
 from tests.certificates import Authority
 from tests.contracts.far_end import FarEnd, answer
 from tests.contracts.packages import recipient
+from tests.contracts.waiting import PATIENCE
+from tests.servers.ports import free_port
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
@@ -75,7 +77,7 @@ def test_a_retry_after_that_says_nothing_is_passed_over(text):
     assert retry_after({"Retry-After": text}, NOON) is None
 
 
-def ask(script, *, max_bytes=1000, timeout=1.0, **changes):
+def ask(script, *, max_bytes=1000, timeout=PATIENCE, **changes):
     far_end = FarEnd(script)
     client = client_for(recipient(timeout=timeout, **changes))
     try:
@@ -108,7 +110,12 @@ def test_a_compressed_answer_nobody_asked_for_is_not_unpacked():
 
 
 def test_a_server_that_takes_the_request_and_says_nothing_leaves_it_open():
-    got, _ = ask(lambda _: time.sleep(0.6), timeout=0.2)
+    asked = threading.Event()
+    far_end = FarEnd(lambda _: asked.wait(PATIENCE) and None)
+    with client_for(recipient(timeout=1.0)) as client:
+        got = exchange(client, "POST", far_end.address, content=b"{}", max_bytes=1000, seconds=1.0)
+    asked.set()
+    far_end.close()
 
     assert isinstance(got, Unknown)
 
@@ -135,17 +142,15 @@ def test_redirects_are_not_followed():
 
 
 def test_a_port_nobody_listens_on_is_deferred():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
     with client_for(recipient()) as client:
-        got = exchange(client, "POST", f"http://127.0.0.1:{port}", max_bytes=10, seconds=1)
+        got = exchange(client, "POST", f"http://127.0.0.1:{free_port()}", max_bytes=10, seconds=PATIENCE)
 
     assert got == Deferred("could not connect")
 
 
 def test_a_name_that_does_not_resolve_is_deferred():
     with client_for(recipient()) as client:
-        got = exchange(client, "POST", "http://nowhere.invalid", max_bytes=10, seconds=1)
+        got = exchange(client, "POST", "http://nowhere.invalid", max_bytes=10, seconds=PATIENCE)
 
     assert got == Deferred("could not connect: its name is not known")
 
@@ -153,7 +158,7 @@ def test_a_name_that_does_not_resolve_is_deferred():
 def test_a_server_that_speaks_no_tls_opens_the_circuit():
     far_end = FarEnd(lambda _: answer(200))
     with client_for(recipient()) as client:
-        got = exchange(client, "POST", far_end.address.replace("http:", "https:"), max_bytes=10, seconds=1)
+        got = exchange(client, "POST", far_end.address.replace("http:", "https:"), max_bytes=10, seconds=PATIENCE)
     far_end.close()
 
     assert isinstance(got, Deferred)
@@ -162,7 +167,7 @@ def test_a_server_that_speaks_no_tls_opens_the_circuit():
 
 def test_an_address_that_is_none_opens_the_circuit():
     with client_for(recipient()) as client:
-        got = exchange(client, "POST", "ftp://127.0.0.1", max_bytes=10, seconds=1)
+        got = exchange(client, "POST", "ftp://127.0.0.1", max_bytes=10, seconds=PATIENCE)
 
     assert isinstance(got, Deferred)
     assert got.breaker
@@ -171,7 +176,7 @@ def test_an_address_that_is_none_opens_the_circuit():
 def test_the_bearer_token_is_sent():
     far_end = FarEnd(lambda _: answer(200))
     with client_for(recipient(), bearer="t0ken") as client:
-        exchange(client, "GET", far_end.address, max_bytes=10, seconds=1)
+        exchange(client, "GET", far_end.address, max_bytes=10, seconds=PATIENCE)
     far_end.close()
 
     assert far_end.seen[0].headers["authorization"] == "Bearer t0ken"
@@ -224,7 +229,7 @@ def tls_far_end(tmp_path):
 def over_tls(far_end, **changes):
     address = far_end.address.replace("http://127.0.0.1", "https://localhost")
     with client_for(recipient(**changes)) as client:
-        return exchange(client, "POST", address, content=b"{}", max_bytes=10, seconds=2)
+        return exchange(client, "POST", address, content=b"{}", max_bytes=10, seconds=PATIENCE)
 
 
 def test_a_certificate_nobody_vouches_for_opens_the_circuit(tls_far_end):

@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from dataclasses import replace
 
 import httpx
@@ -14,7 +13,8 @@ from gateway.model.message import MessageState
 from gateway.model.site import Feed
 from gateway.services.metrics import Metrics, QueueCollector
 from gateway.services.receive import Intake
-from tests.listening import BrokenStore, clock, codes, message, msa, rows, sqlite_store
+from tests.contracts.waiting import PATIENCE, wait_for
+from tests.listening import BrokenStore, clock, codes, message, msa, rows
 
 HL7 = {"Content-Type": "application/hl7-v2"}
 FEED = Feed("ehr", "north", "http")
@@ -29,9 +29,8 @@ FEEDS = {
 
 
 @pytest.fixture
-def store(tmp_path):
-    with sqlite_store(tmp_path) as store:
-        yield store
+def store(sqlite_store):
+    return sqlite_store
 
 
 class Served:
@@ -42,11 +41,9 @@ class Served:
         self._server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none", lifespan="off"))
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()
-        until = time.monotonic() + 10
-        while not self._server.started and time.monotonic() < until:
-            time.sleep(0.01)
+        wait_for(lambda: self._server.started, what="a server")
         port = self._server.servers[0].sockets[0].getsockname()[1]
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE)
 
     def stop(self):
         self.client.close()
@@ -127,7 +124,7 @@ def test_a_message_that_does_not_arrive_in_time_is_waited_for_no_longer(store, s
     head = (
         "POST /hl7v2/hasty HTTP/1.1\r\nHost: x\r\nContent-Type: application/hl7-v2\r\nContent-Length: 500\r\n\r\nMSH|"
     )
-    with socket.create_connection((url.host, url.port), timeout=10) as slow:
+    with socket.create_connection((url.host, url.port), timeout=PATIENCE) as slow:
         slow.sendall(head.encode())
         answer = b""
         while data := slow.recv(65536):

@@ -22,10 +22,8 @@ from gateway.model.delivery import (
 from gateway.model.recipient import Retry
 from gateway.ports import Breaker
 from gateway.services.deliver import Deliver
-from gateway.store import create_store
 from tests.contracts.deliveries import FixedPackager, HandClock, ScriptedRecipient, plan
 from tests.contracts.packages import VIEW, internal, observation, patient, recipient, released
-from tests.contracts.stores import KEYS
 from tests.contracts.waiting import wait_for
 
 PAIR = (released(patient()), released(observation(), change=2))
@@ -33,11 +31,8 @@ OTHER = View("registry", "mld-01")
 
 
 @pytest.fixture
-def store(tmp_path):
-    made = create_store(f"sqlite:///{tmp_path / 'gateway.db'}", KEYS)
-    made.upgrade()
-    yield made
-    made.close()
+def store(sqlite_store):
+    return sqlite_store
 
 
 @pytest.fixture

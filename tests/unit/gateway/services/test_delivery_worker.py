@@ -12,21 +12,16 @@ from gateway.model.delivery import Accepted, Deferred, DeliveryState, Unknown
 from gateway.services.deliver import Deliver
 from gateway.services.delivery_worker import DeliveryWorker
 from gateway.services.wake_ups import bodies_of
-from gateway.store import create_store
 from tests.contracts.deliveries import FixedPackager, HandClock, ScriptedRecipient, plan
 from tests.contracts.packages import VIEW, internal, observation, patient, recipient, released
-from tests.contracts.stores import KEYS
 from tests.contracts.waiting import running, wait_for
 
 PAIR = (released(patient()), released(observation(), change=2))
 
 
 @pytest.fixture
-def store(tmp_path):
-    made = create_store(f"sqlite:///{tmp_path / 'gateway.db'}", KEYS)
-    made.upgrade()
-    yield made
-    made.close()
+def store(sqlite_store):
+    return sqlite_store
 
 
 @pytest.fixture

@@ -9,16 +9,15 @@ from gateway.model.message import MessageState
 from gateway.model.site import Feed
 from gateway.services.receive import Intake
 from tests.contracts.waiting import PATIENCE, wait_for
-from tests.listening import BrokenStore, clock, codes, message, rows, settle, sqlite_store
+from tests.listening import BrokenStore, clock, codes, message, rows, settle
 
 FEED = Feed("lis", "north", kind="http")
 TRANSLATED = replace(FEED, acknowledge="translated", translated_within=PATIENCE)
 
 
 @pytest.fixture
-def store(tmp_path):
-    with sqlite_store(tmp_path) as store:
-        yield store
+def store(sqlite_store):
+    return sqlite_store
 
 
 @pytest.fixture

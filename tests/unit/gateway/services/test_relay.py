@@ -16,10 +16,9 @@ from gateway.services.receipts import RecipientOutbox, record_receipts
 from gateway.services.relay import EXPIRED, SET_BACK, Relay, RelaySettings
 from gateway.services.settle import settle
 from gateway.services.wake_ups import ids_of
-from gateway.store import create_store
 from tests.contracts.deliveries import HandClock, plan
 from tests.contracts.packages import internal, recipient
-from tests.contracts.stores import KEYS, incoming
+from tests.contracts.stores import incoming
 from tests.contracts.waiting import running, wait_for
 
 SETTINGS = RelaySettings(interval=timedelta(seconds=0.05), batch=10)
@@ -28,11 +27,8 @@ QUEUED = replace(recipient("amqp"), id="registry")
 
 
 @pytest.fixture
-def store(tmp_path):
-    made = create_store(f"sqlite:///{tmp_path / 'gateway.db'}", KEYS)
-    made.upgrade()
-    yield made
-    made.close()
+def store(sqlite_store):
+    return sqlite_store
 
 
 @pytest.fixture

@@ -7,10 +7,9 @@ import pytest
 
 from gateway.model.delivery import DeliveryState, View
 from gateway.services.replay import replay_delivery, replay_message
-from gateway.store import create_store
 from tests.contracts.deliveries import HandClock, plan
 from tests.contracts.packages import recipient
-from tests.contracts.stores import KEYS, incoming, uid, version
+from tests.contracts.stores import incoming, uid, version
 
 ANNA, BRUNO = uid(900), uid(901)
 EDC = recipient()
@@ -18,11 +17,8 @@ REGISTRY = replace(EDC, id="registry")
 
 
 @pytest.fixture
-def store(tmp_path):
-    made = create_store(f"sqlite:///{tmp_path / 'gateway.db'}", KEYS)
-    made.upgrade()
-    yield made
-    made.close()
+def store(sqlite_store):
+    return sqlite_store
 
 
 @pytest.fixture

@@ -78,8 +78,8 @@ class Oracle:
     def _may_leave(self, version: ResourceVersion) -> bool:
         if version.type not in self.file.release or version.gone:
             return False
-        if version.type == "ResearchStudy":
-            return version.id == self.study.resource
+        if version.type == "ResearchStudy":  # one that a client wrote into the study is part of it
+            return version.id == self.study.resource or version.study == self.study.id
         if version.type in SHARED:
             return True
         return self._of_a_subject(version) and not version.held and self._fits(version)

@@ -33,7 +33,7 @@ ACT = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 
 LINKS: Mapping[str, tuple[str, ...]] = {
     "Patient": ("managingOrganization",),
-    "ResearchStudy": ("protocol", "sponsor", "principalInvestigator", "site"),
+    "ResearchStudy": ("protocol", "partOf", "sponsor", "principalInvestigator", "site"),
     "PlanDefinition": (),
     "ResearchSubject": ("study", "individual", "consent"),
     "Consent": ("patient", "organization", "performer"),
@@ -80,7 +80,7 @@ BASIS: Mapping[str, tuple[str, ...]] = {
 }
 FURTHER: Mapping[str, tuple[str, ...]] = {
     "Patient": ("identifier", "birthDate", "managingOrganization"),
-    "ResearchStudy": ("title", "identifier", "protocol", "sponsor", "principalInvestigator", "site"),
+    "ResearchStudy": ("title", "identifier", "protocol", "partOf", "sponsor", "principalInvestigator", "site"),
     "ResearchSubject": ("identifier", "period", "consent"),
     "Consent": ("patient", "dateTime", "provision", "organization", "performer"),
     "Encounter": ("subject", "period", "serviceProvider", "identifier"),
@@ -192,6 +192,7 @@ class Making:
             if self._chance(0.7):
                 body["protocol"] = [self._plan(study)]
             self._store(body)
+            self._sub_studies(study)
         for name in ("sponsor", "lab", "clinic", "parent", "nobody", "other"):
             body = {"resourceType": "Organization", "id": uid(f"Organization {name}"), "name": self._mark()}
             body["identifier"] = [{"system": "urn:oid:1.8", "value": self._mark()}]
@@ -202,6 +203,17 @@ class Making:
         for name in ("head", "doctor", "nurse"):
             body = {"resourceType": "Practitioner", "id": uid(f"Practitioner {name}"), "active": True}
             self._store(body | {"name": [{"family": self._mark()}]})
+
+    def _sub_studies(self, study: Study) -> None:
+        """Store what a client wrote as a part of a study, a part of that, and what a feed knows of its study alone."""
+        for name, above in (("arm", "study"), ("arm of arm", "arm"), ("apart", "study")):
+            if self._chance(0.4):
+                id = study.resource if above == "study" else uid(f"{above} {study.id}")
+                body: Resource = {"resourceType": "ResearchStudy", "id": uid(f"{name} {study.id}"), "status": "active"}
+                body |= {"title": self._mark(), "partOf": [{"reference": f"ResearchStudy/{id}"}]}
+                sponsor = self.random.choice(["parent", "nobody"])
+                body["sponsor"] = {"reference": f"Organization/{uid(f'Organization {sponsor}')}"}
+                self._store(body, study="" if name == "apart" else study.id, gone=self._chance(0.1))
 
     def _plan(self, study: Study) -> Resource:
         """Store the plan of a study; return the reference to it."""

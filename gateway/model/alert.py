@@ -16,6 +16,9 @@ class Trouble(StrEnum):
     DELIVERIES_DEAD = "deliveries-dead"
     """Deliveries to a recipient have used up their attempts or were refused: a person must look."""
 
+    SUBSCRIPTION_FAILING = "subscription-failing"
+    """A subscription is in error: its client is told of nothing until it asks anew."""
+
     FEED_SILENT = "feed-silent"
     """A feed has been silent for longer than it usually is."""
 
@@ -31,9 +34,10 @@ class Trouble(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One trouble with one subject (id of a feed or recipient, name of a file). Times are UTC.
+    """One trouble with one subject: id of a feed, recipient or subscription (behind its client's), name of a file.
 
-    ``ended_at`` is None while it lasts. ``told`` names the channels that know of its beginning. No personal data.
+    Times are UTC. ``ended_at`` is None while it lasts. ``told`` names the channels that know of its beginning. No
+    personal data.
     """
 
     trouble: Trouble

@@ -1,4 +1,4 @@
-"""Finding trouble: failing recipients, silent feeds, growing queues, disks and certificates near their end."""
+"""Finding trouble: failing recipients and subscriptions, silent feeds, growing queues, what is near its end."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.model.alert import Rhythm, Trouble
+from gateway.model.subscription import SubscriptionState
 from gateway.ports import FeedNews, QueueLine, Transaction
 from gateway.services.alerts import Key
 
@@ -59,6 +60,7 @@ class Watch:
     def __call__(self, tx: Transaction, now: datetime) -> dict[Key, str]:
         """Return the troubles there are now."""
         found = dict(self._failing(tx))
+        found.update(self._untold(tx))
         found.update(self._silent(tx, now))
         failing = {subject for trouble, subject in found if trouble is Trouble.RECIPIENT_FAILING}
         found.update(self._growing("feed", tx.feed_queues(), now))
@@ -76,6 +78,14 @@ class Watch:
         for line in tx.recipient_queues():
             if line.dead:
                 yield (Trouble.DELIVERIES_DEAD, line.name), f"{line.dead} wait for a person: gateway deliveries list"
+
+    def _untold(self, tx: Transaction) -> Iterator[tuple[Key, str]]:
+        for one in tx.subscriptions.every():
+            if one.state is SubscriptionState.ERROR:
+                yield (
+                    (Trouble.SUBSCRIPTION_FAILING, f"{one.client} {one.id}"),
+                    f"tells its client nothing: {one.detail}",
+                )
 
     def _silent(self, tx: Transaction, now: datetime) -> Iterator[tuple[Key, str]]:
         known = {one.feed: one for one in tx.alerts.rhythms()}

@@ -10,10 +10,12 @@ import pytest
 from gateway.errors import NotTold
 from gateway.model.alert import Trouble
 from gateway.model.message import MessageState
+from gateway.model.subscription import SubscriptionState
 from gateway.ports import Breaker
 from gateway.services.alerts import Alerter, AlertTiming
 from gateway.services.troubles import GROWTH, GROWTH_LOOKS, KNOWN_AFTER, Limits, Watch
 from tests.contracts.stores import MINUTE, NOW, VIEW, incoming, uid
+from tests.contracts.test_store_subscriptions import ONE
 
 LOOK = timedelta(seconds=30)
 HOUR = timedelta(hours=1)
@@ -194,6 +196,20 @@ def test_a_queue_that_grows_and_grows_is_told(post):
         post.receive(*(f"{look}-{number}" for number in range(step)), state=MessageState.STORED)
         post.look()
     assert post.listener.heard == [(Trouble.QUEUE_GROWING, "lab", "began")]
+
+
+def test_a_subscription_in_error_is_told_until_its_client_asks_anew(post):
+    failing = ONE.but(state=SubscriptionState.ERROR, detail="HTTP 422")
+    with post.store.begin() as tx:
+        tx.subscriptions.add(failing)
+        tx.subscriptions.add(ONE.but(id=uid(2)))
+    post.look(2)
+    subject = f"edc {ONE.id}"
+    assert post.listener.heard == [(Trouble.SUBSCRIPTION_FAILING, subject, "began")]
+    with post.store.begin() as tx:
+        tx.subscriptions.save(failing.but(state=SubscriptionState.REQUESTED, version=2))
+    post.look(20)
+    assert post.listener.heard[1:] == [(Trouble.SUBSCRIPTION_FAILING, subject, "ended")]
 
 
 def test_the_queue_of_a_failing_recipient_is_no_second_trouble(post):

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Final
 from uuid import uuid4
 
+from msgspec.json import encode
 from msgspec.structs import replace
 
 from gateway.errors import RequestRefused
@@ -28,6 +29,9 @@ from gateway.services.topics import TOPICS, check_criteria, topic_of
 
 MOST: Final = 50
 """Subscriptions of a client at most."""
+
+MOST_BYTES: Final = 32 * 1024
+"""What a client may say in a subscription: all of it is read whenever something is stored."""
 
 MOST_EVENTS: Final = 100
 """Events in an answer to ``$events`` at most."""
@@ -55,6 +59,7 @@ class Subscribe:
         made = "" if terms.secret not in ("", KEPT) else secrets.token_urlsafe(32)
         named = tuple((name, value) for name, value in terms.headers if value != KEPT)
         terms = replace(terms, secret=made or terms.secret, headers=named, scopes=_scopes(wish))
+        _check_size(terms)
         self._check(wish, terms)
         state = SubscriptionState.OFF if status == "off" else SubscriptionState.REQUESTED
         due = None if status == "off" else wish.now
@@ -86,6 +91,7 @@ class Subscribe:
             if version is not None and version != before.version:
                 raise RequestRefused(412, "conflict", "somebody changed it meanwhile: read it again", ("If-Match",))
             terms = replace(_with_kept(terms, before.terms), scopes=_scopes(wish))
+            _check_size(terms)
             if status != "off":
                 self._check(wish, terms)
             after = _changed(before, status, terms, wish.now)
@@ -145,6 +151,11 @@ class Subscribe:
             raise RequestRefused(422, "security", what, ("Subscription.topic",))
         if terms.ends_at is not None and terms.ends_at <= wish.now:
             raise RequestRefused(422, "value", "its end has come already", ("Subscription.end",))
+
+
+def _check_size(terms: Terms) -> None:
+    if len(encode(terms)) > MOST_BYTES:
+        raise RequestRefused(422, "too-long", f"a subscription has {MOST_BYTES} bytes at most")
 
 
 def _own(tx: Transaction, wish: Wish, id: str, *, lock: bool = False) -> Subscription:

@@ -171,6 +171,16 @@ def test_a_client_has_so_many_and_no_more(unit):
 # --- its own alone --------------------------------------------------------------------------------------------------
 
 
+def test_a_subscription_that_says_too_much_is_refused(unit):
+    made = unit.subscribed()
+    large = r4(contact=[{"system": "email", "value": "ctms@example.org" + "x" * 100_000}])
+
+    assert "bytes at most" in refused(unit, large)
+    for status in ("requested", "off"):
+        with pytest.raises(RequestRefused, match="bytes at most"):
+            unit.update(made, large | {"status": status})
+
+
 def test_a_client_knows_its_own_alone(unit):
     made = unit.create()
     other = stranger(unit)

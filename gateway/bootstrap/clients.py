@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -20,6 +19,7 @@ from gateway.jose import KeySet
 from gateway.model.access import Scope
 from gateway.model.client import Client, Credential
 from gateway.model.delivery import View
+from gateway.model.endpoints import place_of
 from gateway.model.keys import Keys
 from gateway.ports import Store
 from gateway.release.policy import Policy
@@ -134,8 +134,11 @@ class ClientOffice:
             secret = secrets.token_urlsafe(32)
             return Credential(secret=secret_hash(keys_of(self._settings).index, name, secret)), secret
         if shown.jwks_url:
-            if urlsplit(shown.jwks_url).scheme != "https":
-                raise GatewayError(f"{shown.jwks_url}: a key set is fetched over https alone")
+            place = place_of(shown.jwks_url)
+            if place is None or place.scheme != "https":
+                raise GatewayError(
+                    f"{shown.jwks_url}: a key set is fetched over https alone, with no name in its address"
+                )
             return Credential(jwks_url=shown.jwks_url), ""
         return Credential(jwks=_key_set_in(shown.jwks_file)), ""
 

@@ -99,7 +99,10 @@ def rotate(
     secret: Secret = False,
     certificate: Certificate = None,
     grace: Annotated[
-        float, typer.Option("--grace", min=0, metavar="HOURS", help="So long the old one is good too; 0: no longer.")
+        float,
+        typer.Option(
+            "--grace", min=0, max=8784, metavar="HOURS", help="So long the old one is good too; 0: no longer."
+        ),
     ] = 0,
     on_behalf_of: As = "",
     config: Config = None,

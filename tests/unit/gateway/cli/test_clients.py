@@ -197,6 +197,8 @@ def test_a_view_or_scope_that_is_none_is_refused(clients, keys, words, status, s
         (("--secret", "--jwks-url", "https://edc.example/jwks"), 2, "name one of --jwks-url"),
         (("--secret",), 1, "edc.toml: a secret is for recipients that say client_secret = true"),
         (("--jwks-url", "http://edc.example/jwks"), 1, "fetched over https alone"),
+        (("--jwks-url", "https://[edc.example/jwks"), 1, "fetched over https alone"),
+        (("--jwks-url", "https://me:word@edc.example/jwks"), 1, "fetched over https alone"),
         (("--jwks-file", "/nothing/here.json"), 1, "here.json: cannot be read"),
         (("--jwks-file", "pyproject.toml"), 1, "pyproject.toml: the key set is not JSON"),
     ],

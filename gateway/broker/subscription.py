@@ -129,6 +129,9 @@ class Subscription:
         connection.channel(on_open_callback=self._opened)
 
     def _opened(self, channel: Channel) -> None:
+        if self._closed.is_set():  # hung up meanwhile: what came would wait for nobody
+            channel.close()
+            return
         self._channel = channel
         channel.add_on_close_callback(self._channel_closed)
         channel.add_on_cancel_callback(self._cancelled)

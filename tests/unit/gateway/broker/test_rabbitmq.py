@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
+from itertools import chain, repeat
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -18,6 +20,7 @@ from gateway.ports import Event
 from tests.contracts.brokers import RabbitBench
 from tests.contracts.waiting import running, wait_for
 from tests.servers.ports import free_ports
+from tests.servers.proxy import Proxy
 
 SIZE = 100_000
 
@@ -119,13 +122,24 @@ def test_a_consumer_that_begins_anew_when_idle_hears_what_comes_then(rabbitmq, b
     assert handled == ["0", "1", "2", "3", "4"]
 
 
+def test_a_consumer_that_ends_at_once_takes_nothing_with_it(bench):
+    bench.broker.ping()
+    stop = chain([False], repeat(True))
+    bench.broker.consume("deliver.edc", print, lambda: next(stop))
+
+    handled = []
+    bench.broker.wake("deliver.edc", ["1"])
+    with running(lambda stop: bench.broker.consume("deliver.edc", handled.append, stop)):
+        wait_for(lambda: handled == ["1"])
+
+
 def test_a_handler_slower_than_the_heartbeat_keeps_the_connection(rabbitmq):
-    broker = RabbitBroker(f"{rabbitmq.url}?heartbeat=1", prefix=f"t{uuid4().hex[:8]}.")
+    broker = RabbitBroker(f"{rabbitmq.url}?heartbeat=2", prefix=f"t{uuid4().hex[:8]}.")
     broker.declare(["edc"])
     handled = []
 
     def handle(body):
-        time.sleep(3.5)  # the point of the test: nobody answers the heartbeat from this thread
+        time.sleep(5)  # the point of the test: nobody answers the heartbeat from this thread
         handled.append(body)
 
     broker.wake("deliver.edc", ["1"])
@@ -157,11 +171,17 @@ def test_a_broker_that_is_not_there_is_said_at_once_and_nudging_it_is_silent():
 
 
 def test_a_server_that_does_not_confirm_in_time_leaves_it_open(rabbitmq, bench):
-    broker = RabbitBroker(rabbitmq.url, prefix=bench.broker.names.prefix, confirm_within=0.0)
+    with closing(Proxy(rabbitmq.port)) as proxy:
+        url = rabbitmq.url.replace(f":{rabbitmq.port}/", f":{proxy.port}/")
+        broker = RabbitBroker(url, prefix=bench.broker.names.prefix, confirm_within=0.5)
+        wait_for(lambda: wakes(broker, "1"))
+        proxy.hold_answers()
 
-    with pytest.raises(BrokerUnavailable, match="in time"):
-        broker.wake("deliver.edc", ["1"])
-    broker.close()
+        with pytest.raises(BrokerUnavailable, match="in time"):
+            broker.wake("deliver.edc", ["2"])
+        proxy.cut()
+        wait_for(lambda: wakes(broker, "3"))
+        broker.close()
 
 
 def test_a_queue_of_other_arguments_is_named(rabbitmq, bench):

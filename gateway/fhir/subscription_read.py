@@ -41,6 +41,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _VALUE: Final = re.compile(r"[!-~]([ -~]{0,3998}[!-~])?")
 _OURS: Final = frozenset(
     ("host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect")
+    + ("accept", "accept-encoding", "user-agent", "content-encoding", "idempotency-key")
 )
 EXTENSIONS: Final = {
     name: f"{PROFILES}/backport-{name}"
@@ -243,7 +244,8 @@ def _end(text: Any) -> datetime | None:
 
 def _headers(given: list[tuple[str, str]]) -> tuple[tuple[tuple[str, str], ...], str]:
     """Return the headers, and the secret that stands among them."""
-    secret, named = "", []
+    secret = ""
+    named: list[tuple[str, str]] = []
     if len(given) > 20:
         refuse("has 20 headers at most", "channel.header")
     for name, value in given:
@@ -253,6 +255,8 @@ def _headers(given: list[tuple[str, str]]) -> tuple[tuple[tuple[str, str], ...],
             secret = value
         elif name.lower() in _OURS or name.lower().startswith("x-gateway-"):
             refuse("is a header that the gateway writes itself", "channel.header")
+        elif name.lower() in {other.lower() for other, _ in named}:
+            refuse("has a header twice", "channel.header")
         else:
             named.append((name, value))
     if secret and secret != KEPT and len(secret) < 32:

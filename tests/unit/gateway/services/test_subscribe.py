@@ -117,6 +117,8 @@ def test_the_client_may_say_the_secret_itself(unit):
         (r4(channel={"payload": "application/fhir+xml"}), "only application/fhir+json is sent"),
         (r4(channel={"header": ["Host: evil.example"]}), "is a header that the gateway writes itself"),
         (r4(channel={"header": ["X-Gateway-Signature: v1=00"]}), "is a header that the gateway writes itself"),
+        (r4(channel={"header": ["idempotency-key: 1"]}), "is a header that the gateway writes itself"),
+        (r4(channel={"header": ["X-Key: a", "x-key: b"]}), "has a header twice"),
         (r4(channel={"header": ["no header"]}), "is no header that can be sent (Name: value)"),
         (r4(channel={"header": [f"{SECRET_HEADER}: short"]}), f"{SECRET_HEADER} has 32 characters at least"),
         (r4(criteria=["Patient?name=x"]), "filter: Patient is no type of this topic, but: ResearchSubject"),

@@ -22,6 +22,7 @@ from uuid import uuid4
 import pika
 import structlog
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 from pika.exchange_type import ExchangeType
 
@@ -239,7 +240,7 @@ class RabbitBroker:
         """Open a connection for one task. pika's errors leave as ours."""
         try:
             connection = pika.BlockingConnection(self._parameters)
-        except (AMQPError, OSError) as error:
+        except (AMQPError, AMQPConnectorException, OSError) as error:
             raise BrokerUnavailable(f"RabbitMQ could not be reached: {type(error).__name__}") from error
         try:
             yield connection.channel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from contextlib import closing
 from itertools import chain, repeat
@@ -168,6 +169,13 @@ def test_a_broker_that_is_not_there_is_said_at_once_and_nudging_it_is_silent():
     with running(lambda stop: broker.consume("deliver.edc", print, stop)):
         pass
     broker.close()
+
+
+def test_a_server_that_takes_a_connection_and_says_nothing_is_unavailable():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        broker = RabbitBroker(f"amqp://127.0.0.1:{silent.getsockname()[1]}?stack_timeout=0.3")
+        with pytest.raises(BrokerUnavailable):
+            broker.ping()
 
 
 def test_a_server_that_does_not_confirm_in_time_leaves_it_open(rabbitmq, bench):

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from gateway import __version__
+from gateway.api.fhir.documents import BINARY
 from gateway.api.fhir.exchange import Asked, Rule, Told, told
 from gateway.fhir.search.parameters import includes, parameters, revincludes, types
 from gateway.services.chart import Release
@@ -19,6 +20,10 @@ INTERACTIONS: Final = (
 
 SYSTEM: Final = ("transaction", "batch", "search-system", "history-system")
 _SERVICE: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
+_DOCUMENTS: Final = (
+    "A read or vread that names no FHIR type (Accept, _format) is answered with the content in its own type. There is "
+    "no search: a document is found by its DocumentReference, whose content.attachment.url says where it is."
+)
 _DEFINITIONS: Final = "http://hl7.org/fhir/OperationDefinition/"
 
 
@@ -93,6 +98,8 @@ def _resource(release: Release, type: str, rules: Sequence[Rule]) -> dict[str, A
         told["searchParam"] = [
             {"name": one.name, "definition": one.url, "type": one.type} for one in parameters(release, type).values()
         ]
+    if type == BINARY:
+        told["documentation"] = _DOCUMENTS
     if operations := [_operation(rule) for rule in here if "$" in rule.path]:
         told["operation"] = _each_once(operations)
     return {name: value for name, value in told.items() if value not in ([], None)}

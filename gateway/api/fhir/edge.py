@@ -20,6 +20,7 @@ from fastapi.responses import StreamingResponse
 from starlette.convertors import Convertor, register_url_convertor
 
 from gateway.api.fhir.compression import PAYS_FROM, gzipped, takes_gzip
+from gateway.api.fhir.documents import wants_content
 from gateway.api.fhir.exchange import FHIR_JSON, Asked, Handler, Rule, Told
 from gateway.errors import InvalidResource, RequestRefused, StoreUnavailable, VersionConflict
 from gateway.fhir import codec
@@ -142,10 +143,11 @@ async def _answer(edge: Edge, base: str, release: Release, routes: Routes, reque
     headers = {name.lower(): value for name, value in request.headers.items()}
     pairs = parse_qsl(request.url.query, keep_blank_values=True)
     try:
-        media_type = _wanted(release, headers, pairs)
         method = "GET" if request.method == "HEAD" else request.method
         path = request.path_params.get("path", "").rstrip("/")
         rule, names = routes.find(method, path)
+        native = wants_content(rule.interaction, names.get("type", ""), headers, pairs)
+        media_type = FHIR_JSON if native else _wanted(release, headers, pairs)
         body = await _body(request, edge.timeout)
         asked = Asked(
             method=method,
@@ -158,6 +160,7 @@ async def _answer(edge: Edge, base: str, release: Release, routes: Routes, reque
             body=body,
             caller=_NOBODY,
             now=edge.clock(),
+            native=native,
         )
         # One thread does all that reads the database: to go to another costs as much as a small query.
         serving = partial(_served, edge, rule, asked, request.scope.get("client_thumbprint"), media_type)
@@ -282,7 +285,7 @@ def _response(told: Told, media_type: str, asked: Asked) -> Response:
     pretty = dict(asked.pairs).get("_pretty") == "true"
     body = codec.pretty(told.body) if pretty and told.body and kind == media_type else told.body
     if len(body) >= PAYS_FROM:
-        headers["Vary"] = "Accept-Encoding"
+        headers["Vary"] = ", ".join(filter(None, (headers.get("Vary"), "Accept-Encoding")))
         if takes_gzip(asked.headers.get("accept-encoding", "")):
             body, headers["Content-Encoding"] = gzipped(body), "gzip"
     response = Response(body, told.status, headers)

@@ -25,7 +25,7 @@ class Asked:
 
     ``base``: the FHIR base URL it came to, without a slash at its end. ``names``: what the rule's path names
     (``{type}/{id}``). ``pairs``: the parameters of the URL, then those of a form, in their order. ``headers``: by name
-    in small letters. ``now``: UTC.
+    in small letters. ``now``: UTC. ``native``: a document is wanted as it is, not as a Binary resource.
     """
 
     method: str
@@ -38,6 +38,7 @@ class Asked:
     body: bytes
     caller: Caller
     now: datetime
+    native: bool = False
 
     @property
     def type(self) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from gateway.api.fhir.bundles import address, history
+from gateway.api.fhir.documents import BINARY, told_content
 from gateway.api.fhir.exchange import Asked, Rule, Told, etag, told_seen
 from gateway.errors import RequestRefused
 from gateway.fhir import codec
@@ -62,19 +63,25 @@ class Shelf:
 
     @property
     def types(self) -> tuple[str, ...]:
-        """The types that are read and searched: those a view may be let see, and those of the sources."""
+        """The types that are read: those a view may be let see, and those of the sources."""
         return tuple(sorted({*REQUIRED, *self.sources}))
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """Those of them that are searched: a document is found by its DocumentReference."""
+        return tuple(type for type in self.types if type != BINARY)
 
 
 def reading_rules(shelf: Shelf) -> list[Rule]:
     """Return the routes."""
     reading = _Reading(shelf)
     kept = tuple(type for type in shelf.types if type not in shelf.sources)
+    listed = tuple(type for type in kept if type in shelf.searched)
     return [
         Rule("GET", "{type}/{id}", "read", reading.read, types=shelf.types),
         Rule("GET", "{type}/{id}/_history/{version}", "vread", reading.vread, types=kept),
         Rule("GET", "{type}/{id}/_history", "history-instance", reading.history, types=kept),
-        Rule("GET", "{type}/_history", "history-type", reading.type_history, types=kept),
+        Rule("GET", "{type}/_history", "history-type", reading.type_history, types=listed),
     ]
 
 
@@ -98,7 +105,7 @@ class _Reading:
             if made is not None:
                 return _whole(asked, made)
             _, seen = self._found(search, asked)
-            return _shaped(asked, seen)
+            return told_content(asked, told_seen(asked, seen)) if asked.native else _shaped(asked, seen)
 
     def vread(self, asked: Asked) -> Told:
         """Return one version of a resource, as the caller would see it today."""
@@ -107,7 +114,8 @@ class _Reading:
             past, gone = self._past(search, asked)
             for seen in past:
                 if str(seen.stored.version) == asked.names["version"]:
-                    return told_seen(asked, seen)
+                    told = told_seen(asked, seen)
+                    return told_content(asked, told) if asked.native else told
         raise _deleted() if gone is not None and str(gone.version) == asked.names["version"] else not_found()
 
     def history(self, asked: Asked) -> Told:

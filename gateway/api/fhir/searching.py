@@ -34,8 +34,8 @@ def searching_rules(shelf: Shelf) -> list[Rule]:
     """Return the routes."""
     searching = _Searching(shelf)
     return [
-        Rule("GET", "{type}", "search-type", searching.search, types=shelf.types),
-        Rule("POST", "{type}/_search", "search-type", searching.search, types=shelf.types),
+        Rule("GET", "{type}", "search-type", searching.search, types=shelf.searched),
+        Rule("POST", "{type}/_search", "search-type", searching.search, types=shelf.searched),
     ]
 
 

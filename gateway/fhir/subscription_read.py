@@ -39,10 +39,10 @@ _COUNTS: Final = ("heartbeatPeriod", "timeout", "maxCount", "rank", "userSelecte
 
 _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _VALUE: Final = re.compile(r"[!-~]([ -~]{0,3998}[!-~])?")
-_OURS: Final = frozenset(
+_HOPS: Final = frozenset(
     ("host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect")
-    + ("accept", "accept-encoding", "user-agent", "content-encoding", "idempotency-key")
 )
+_OURS: Final = _HOPS | {"accept", "accept-encoding", "user-agent", "content-encoding", "idempotency-key"}
 EXTENSIONS: Final = {
     name: f"{PROFILES}/backport-{name}"
     for name in ("filter-criteria", "heartbeat-period", "timeout", "max-count", "payload-content")

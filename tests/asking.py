@@ -161,7 +161,7 @@ class Api:
         office = Office(store, self.sight, self.planner, KEYS.identity, self._clock)
         reader = Reader([*reading_rules(shelf), *searching_rules(shelf)])
         return [
-            *auditing_rules(store, shelf.tokens),
+            *auditing_rules(shelf),
             *bulk_rules(counter),
             *operation_rules(shelf, 3),
             *terminology_rules(terminology),

@@ -48,7 +48,7 @@ def fhir_api(settings: Settings, store: Store, policy: Policy, keys: Keys, autho
     wanted = settings.gateway.fhir
     answers = AnswerLog(store)
     edge = Edge(authorizer, answers.noting, utc_now, wanted.base_url)
-    more = [*auditing_rules(store, shelf.tokens), *exporting_rules(settings, shelf, keys, answers.note)]
+    more = [*auditing_rules(shelf), *exporting_rules(settings, shelf, keys, answers.note)]
     more += subscribing_rules(settings, shelf)
     more += rules_of_writing(shelf, keys, [*reading_rules(shelf), *searching_rules(shelf)])
     return fhir_router(edge, fhir_rules(shelf, more, utc_now()))

@@ -29,7 +29,10 @@ CLIENT: Final = "https://trial-gateway.example/fhir/sid/client"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One access. ``at`` is UTC; ``shown`` are the references of what the answer held, ``patients`` whose they are."""
+    """One access. ``at`` is UTC; ``shown`` are the references of what the answer held, ``patients`` whose they are.
+
+    ``request``: what was asked, ``""`` where that is not told.
+    """
 
     number: int
     at: datetime
@@ -65,7 +68,8 @@ def audit_event(access: Access) -> dict[str, Any]:
         ],
         "source": {"observer": {"display": "Trial Gateway"}},
     }
-    entities = [*map(_patient, access.patients), *map(_data, access.shown), _query(access.request)]
+    entities = [*map(_patient, access.patients), *map(_data, access.shown)]
+    entities += [_query(access.request)] if access.request else []
     return event | {"entity": entities}
 
 

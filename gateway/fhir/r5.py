@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from gateway.errors import InvalidResource
+from gateway.fhir import r5_audit as audit
 from gateway.fhir import r5_clinical as clinical
 from gateway.fhir import r5_more as more
 from gateway.fhir import r5_plans as plans
@@ -25,6 +26,7 @@ CROSS_VERSION: Final = R5_ONLY
 
 STEPS: Final[dict[str, tuple[Step, ...]]] = {
     "AllergyIntolerance": clinical.ALLERGY,
+    "AuditEvent": audit.AUDIT_EVENT,
     "Binary": (),
     "CodeSystem": (),
     "ConceptMap": terminology.CONCEPT_MAP,
@@ -60,7 +62,7 @@ STEPS: Final[dict[str, tuple[Step, ...]]] = {
 }
 """The moves per type, in order; the types here are those there is an R5 view of."""
 
-_ONE_WAY: Final = frozenset({"ConceptMap"})
+_ONE_WAY: Final = frozenset({"AuditEvent", "ConceptMap"})
 """Types that are the gateway's own and are never taken in R5."""
 
 

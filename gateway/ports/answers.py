@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
+from gateway.model.delivery import View
+
+NO_VIEW: Final = View("", "")
+
 
 class Shown(Struct, frozen=True, gc=False):
-    """One resource of an answer: type, internal id and version, and whose it is (``""``: nobody's)."""
+    """One resource of an answer: type, internal id and version, and whose it is (``""``: nobody's).
+
+    ``view``: of the client's, the one that let it be seen.
+    """
 
     type: str
     resource: str
     version: int
     patient: str = ""
+    view: View = NO_VIEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +52,16 @@ class Answers(Protocol):
         """Append answers."""
 
     def find(
-        self, *, patients: Collection[str] = (), client: str = "", before: int | None = None, limit: int = 50
+        self,
+        *,
+        patients: Collection[str] = (),
+        client: str = "",
+        concerning: str = "",
+        before: int | None = None,
+        limit: int = 50,
     ) -> list[Answer]:
         """Return answers, newest first: those that spoke of one of these patients, those of a client, or all.
 
-        Of ``shown`` only type, resource and version are known; ``patient`` is ``""``.
+        ``concerning``: a client; those of others that showed nothing are left out. Of ``shown`` the patient is not
+        known, ``""``.
         """

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from gateway.fhir import codec
 from gateway.fhir.r5 import to_r5
+from gateway.model.delivery import View
 from gateway.model.resource import ResourceVersion
 from gateway.model.study import Subject
 from gateway.ports import Shown
@@ -40,7 +41,7 @@ class Seen(Struct, frozen=True, gc=False):
     """A resource as a view sees it. ``id`` is the view's own; ``text`` its JSON; ``last_updated`` UTC.
 
     ``last_updated`` is when this form could be had first: the time of storing, or of what entitled the view to it.
-    ``stored`` is what it was made of, and stays inside.
+    ``stored`` is what it was made of, ``view`` who sees it; both stay inside.
     """
 
     type: str
@@ -48,6 +49,7 @@ class Seen(Struct, frozen=True, gc=False):
     text: bytes
     last_updated: datetime
     stored: ResourceVersion
+    view: View
 
     @property
     def reference(self) -> str:
@@ -63,7 +65,7 @@ class Seen(Struct, frozen=True, gc=False):
     @property
     def shown(self) -> Shown:
         """What is noted of it when it is shown."""
-        return Shown(self.type, self.stored.id, self.stored.version, self.stored.patient)
+        return Shown(self.type, self.stored.id, self.stored.version, self.stored.patient, self.view)
 
 
 class Chart:
@@ -275,7 +277,7 @@ class Chart:
         text = _with_meta(version, let, at)
         if self.pull.release == "R5":
             text = codec.encode(self._in_r5(version, codec.decode(text)))
-        return Seen(version.type, let.id, text, at, version)
+        return Seen(version.type, let.id, text, at, version, self.rights.view)
 
     def _in_r5(self, version: ResourceVersion, body: dict[str, Any]) -> dict[str, Any]:
         """Return the R5 form; of a ResearchSubject with the states it was in before, those the recipient may see."""

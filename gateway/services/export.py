@@ -156,8 +156,8 @@ class Fetched:
 
 def _shown(parts: Sequence[Part]) -> Iterator[Shown]:
     for part in parts:
-        patient = right_of(part.about).patient
-        yield from (Shown(one.type, one.resource, one.version, patient) for one in part.shown)
+        right = right_of(part.about)
+        yield from (Shown(one.type, one.resource, one.version, right.patient, right.view) for one in part.shown)
 
 
 def _own(tx: Transaction, id: str, client: str, now: datetime) -> Export:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import struct
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import accumulate, groupby
 from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
-from gateway.model.delivery import ChangeKind, ManifestEntry
+from gateway.model.delivery import ChangeKind, ManifestEntry, View
 from gateway.ports import Answer, Shown
 from gateway.store import manifest
 from gateway.store.api_tables import answered, answers
@@ -15,6 +17,9 @@ from gateway.store.backend import Unit
 
 REQUEST_PLACE: Final = b"answers.request"
 """The associated data of a request's text; that nobody exchanged two of them, the seals say."""
+
+_RUN: Final = struct.Struct(">HHI")
+"""Before what a view let be seen: the lengths of its recipient's name, of its study's, and of the entries."""
 
 _A = answers.c
 _INSERT = answers.insert()
@@ -42,14 +47,25 @@ class SqlAnswers:
             self._unit.connection.execute(answered.insert(), spoken)
 
     def find(
-        self, *, patients: Collection[str] = (), client: str = "", before: int | None = None, limit: int = 50
+        self,
+        *,
+        patients: Collection[str] = (),
+        client: str = "",
+        concerning: str = "",
+        before: int | None = None,
+        limit: int = 50,
     ) -> list[Answer]:
-        """Return answers, newest first: those that spoke of one of these patients, those of a client, or all."""
+        """Return answers, newest first: those that spoke of one of these patients, those of a client, or all.
+
+        ``concerning``: a client; those of others that showed nothing are left out.
+        """
         query = select(answers).order_by(_A.id.desc()).limit(limit)
         if patients:
             query = query.where(_A.id.in_(select(answered.c.answer).where(answered.c.patient.in_(patients))))
         if client:
             query = query.where(_A.client == client)
+        if concerning:
+            query = query.where(or_(_A.client == concerning, _A.manifest != b""))
         if before is not None:
             query = query.where(_A.id < before)
         return [self._answer(row) for row in self._unit.connection.execute(query)]
@@ -64,7 +80,6 @@ class SqlAnswers:
         return self._unit.connection.execute(_NUMBERED, rows).scalars().all()
 
     def _row(self, answer: Answer) -> dict[str, Any]:
-        entries = [ManifestEntry(one.type, one.resource, one.version, ChangeKind.CREATED) for one in answer.shown]
         return {
             "at": answer.at,
             "client": answer.client,
@@ -72,7 +87,7 @@ class SqlAnswers:
             "type": answer.type,
             "status": answer.status,
             "request": self._unit.cipher.seal(answer.request.encode("utf-8", "replace"), REQUEST_PLACE),
-            "manifest": manifest.pack(entries),
+            "manifest": _packed(answer.shown),
         }
 
     def _answer(self, row: Any) -> Answer:
@@ -83,6 +98,32 @@ class SqlAnswers:
             type=row.type,
             status=row.status,
             request=self._unit.cipher.open(row.request, REQUEST_PLACE).decode(),
-            shown=tuple(Shown(one.type, one.resource, one.version) for one in manifest.unpack(row.manifest)),
+            shown=tuple(_unpacked(row.manifest)),
             id=row.id,
         )
+
+
+# --- what they showed -------------------------------------------------------------------------------------------------
+
+
+def _packed(shown: Iterable[Shown]) -> bytes:
+    """Return what was shown as bytes: the name of each view, then what it let be seen."""
+    parts = []
+    for view, run in groupby(shown, key=lambda one: one.view):
+        entries = manifest.pack(ManifestEntry(one.type, one.resource, one.version, ChangeKind.CREATED) for one in run)
+        recipient, study = view.recipient.encode(), view.study.encode()
+        parts += [_RUN.pack(len(recipient), len(study), len(entries)), recipient, study, entries]
+    return b"".join(parts)
+
+
+def _unpacked(packed: bytes) -> Iterator[Shown]:
+    rest = packed
+    while rest:
+        *lengths, size = _RUN.unpack_from(rest)
+        rest = rest[_RUN.size :]
+        ends = zip(lengths, accumulate(lengths), strict=True)
+        recipient, study = (rest[end - length : end].decode() for length, end in ends)
+        rest = rest[sum(lengths) :]
+        view = View(recipient, study)
+        yield from (Shown(one.type, one.resource, one.version, "", view) for one in manifest.unpack(rest[:size]))
+        rest = rest[size:]

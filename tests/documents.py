@@ -35,7 +35,7 @@ def a_reference(patient: str = uid("patient"), **changes: Any) -> dict[str, Any]
                 }
             }
         ],
-        "context": {"period": {"start": "2026-03-10T08:30:00+01:00"}},
+        "context": {"period": {"start": "2026-03-10T08:30:00+01:00", "end": "2026-03-10T08:30:00+01:00"}},
     } | changes
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from gateway.fhir import codec
 from gateway.fhir.search.query import Query, parse
 from gateway.release.policy import SHARED
 from gateway.services.chart import Chart, Seen
@@ -17,6 +18,7 @@ from gateway.services.search import NOWHERE, Search
 CARE_DATES: Final[Mapping[str, str]] = {
     "Condition": "onset-date",
     "DiagnosticReport": "date",
+    "DocumentReference": "period",
     "Encounter": "date",
     "Immunization": "date",
     "MedicationAdministration": "effective-time",
@@ -87,8 +89,16 @@ class Casebook:
             if since is not None and seen.last_updated <= since:
                 continue
             body = self._search.within(seen)
-            if body is not None and self._is_in_time(body):
+            if body is not None and self._is_in_time(self._dated(seen, body)):
                 yield seen
+
+    def _dated(self, seen: Seen, body: dict[str, Any]) -> dict[str, Any]:
+        """Return what says when care was given: of a document's bytes, its DocumentReference."""
+        if seen.type != "Binary" or not (self._extent.start or self._extent.end):
+            return body
+        id = codec.decode(seen.stored.body)["securityContext"]["reference"].partition("/")[2]
+        document = self._chart.by_reference(f"DocumentReference/{self._chart.rights.public_id(id)}")
+        return body if document is None else document.body
 
     def _is_in_time(self, body: dict[str, Any]) -> bool:
         """Whether care was given in the days asked for, or the resource does not say when."""

@@ -189,6 +189,16 @@ def test_a_casebook_holds_its_documents(api):
     assert {one["resourceType"] for one in only} == {"Binary"}
 
 
+@pytest.mark.parametrize(("day", "found"), [("2026-03-10", True), ("2026-03-11", False)])
+def test_a_casebook_of_some_days_holds_their_documents(api, day, found):
+    types = [("_type", "Binary,DocumentReference"), ("start", day), ("end", "2026-03-19")]
+    for release in ("r4", "r5"):
+        entries = api.get("full", f"{release}/Patient/{HERE}/$everything", types).resources()
+        ids = {one["id"] for one in entries}
+        assert ({a_reference()["id"], a_binary()["id"]} <= ids) == found
+        assert ({a_reference()["id"], a_binary()["id"]} & ids != set()) == found
+
+
 def test_a_batch_answers_with_the_resource(api):
     entry = {"request": {"method": "GET", "url": f"Binary/{a_binary()['id']}"}}
     bundle = {"resourceType": "Bundle", "type": "batch", "entry": [entry]}

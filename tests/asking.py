@@ -135,7 +135,7 @@ class Api:
         self.answered: set[Driven] = set()
         self.sight = self._sight()
         groups = partial(study_groups, id_key=KEYS.identity)
-        self.shelf = Shelf(store, self.sight, PageTokens(KEYS.pseudonym), {}, {"Group": groups})
+        self.shelf = Shelf(store, self.sight, PageTokens(KEYS.pseudonym), {"Group": groups})
         self.endpoint = Endpoint()
         self.planner = Planner(policy, self._clock)
         self.rules = fhir_rules(self.shelf, self._more(), now)

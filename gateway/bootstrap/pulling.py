@@ -29,7 +29,7 @@ def shelf_of(store: Store, policy: Policy, keys: Keys) -> Shelf:
 
     groups = partial(study_groups, id_key=keys.identity)
     sight = Sight(policy, Enrolments(policy), Concerns())
-    return Shelf(store, sight, PageTokens(keys.pseudonym), {}, {"Group": groups})
+    return Shelf(store, sight, PageTokens(keys.pseudonym), {"Group": groups})
 
 
 def fhir_api(settings: Settings, store: Store, policy: Policy, keys: Keys, authorizer: Authorizer) -> APIRouter:

@@ -7,6 +7,7 @@ that it is not there, whether it exists or not.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -86,7 +87,7 @@ class Addresses:
         query = parse(self.search.pull.release, type, pairs, base=self.search.base)
         if not query.filters:
             raise RequestRefused(400, "required", "a conditional request says by what the resource is found")
-        return self.search.first(query, most)
+        return list(islice(self.search.stored(query), most))
 
     def names(self, rights: Rights, type: str, internal: str) -> bool:
         """Whether a client of a view may name a resource."""

@@ -1,12 +1,13 @@
 """Searching what a caller sees: candidates in a fixed order, matched in the form in which they would leave.
 
 The order is that of (view, patient, resource), by the view's own ids, which says nothing to anybody: what exists all
-along appears on exactly one page, whatever is written meanwhile. A sort gathers every match first.
+along appears on exactly one page, whatever is written meanwhile. What is made instead of stored comes last, by its id.
+A sort gathers every match first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ from gateway.model.access import Scope
 from gateway.model.resource import ResourceVersion
 from gateway.release.policy import SHARED, Rights
 from gateway.services.chart import Chart, Release, Seen
+from gateway.services.made import Made, Source
 from gateway.services.page_tokens import Position
 from gateway.services.pull import Pull
 from gateway.services.subjects import ENTITLING
@@ -32,21 +34,38 @@ Limits = Callable[[dict[str, Any]], bool]
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A resource that matches, the chart it is in, and where a search goes on behind it."""
+    """A stored resource that matches, and the chart it is in."""
 
     seen: Seen
     chart: Chart
 
-    def position(self, trail: tuple[bytes, ...] = ()) -> Position:
-        """Return the place behind it."""
+    @property
+    def place(self) -> Position:
+        """Where a search goes on behind it."""
         view = self.chart.rights.view
-        return Position(view.recipient, view.study, self.chart.patient, self.seen.stored.id, trail)
+        return Position(view.recipient, view.study, self.chart.patient, self.seen.stored.id)
 
-    def mark(self, query: Query) -> bytes:
-        """Return by what it is recognised in a sorted list, as long as it is sorted by the same."""
-        view = self.chart.rights.view
-        place = (view.recipient, view.study, self.seen.stored.id, query.sort_key(self.seen.body))
-        return blake2b(repr(place).encode("utf-8", "replace"), digest_size=12).digest()
+
+@dataclass(frozen=True, slots=True)
+class MadeMatch:
+    """A resource that matches and was made."""
+
+    seen: Made
+
+    @property
+    def place(self) -> Position:
+        """Where a search goes on behind it."""
+        return Position("", "", "", self.seen.id)
+
+
+Found = Match | MadeMatch
+
+
+def mark(match: Found, query: Query) -> bytes:
+    """Return by what a match is recognised in a sorted list, as long as it is sorted by the same."""
+    at = match.place
+    place = (at.recipient, at.study, at.resource, query.sort_key(match.seen.body))
+    return blake2b(repr(place).encode("utf-8", "replace"), digest_size=12).digest()
 
 
 def limits_of(scopes: Iterable[Scope], pull: Pull, base: str) -> Limits | None:
@@ -127,11 +146,15 @@ class ChartWorld:
 
 
 class Search:
-    """Searches for one caller in one transaction. ``base``: the FHIR base URL, for absolute references."""
+    """Searches for one caller in one transaction. ``base``: the FHIR base URL, for absolute references.
 
-    def __init__(self, pull: Pull, base: str) -> None:
+    ``sources``: by type, what makes resources that are not stored.
+    """
+
+    def __init__(self, pull: Pull, base: str, sources: Mapping[str, Source] | None = None) -> None:
         self.pull = pull
         self.base = base
+        self._sources = sources or {}
         self._limits: dict[str, Limits | None] = {}
 
     # --- what the scopes allow --------------------------------------------------------------------------------------
@@ -155,8 +178,23 @@ class Search:
 
     # --- matches ----------------------------------------------------------------------------------------------------
 
-    def matches(self, query: Query, after: Position | None = None) -> Iterator[Match]:
+    def matches(self, query: Query, after: Position | None = None) -> Iterator[Found]:
         """Yield what matches, in the fixed order, behind a position."""
+        if after is None or after.recipient:
+            yield from self.stored(query, after)
+            after = None
+        for made in self.made(query.type):
+            if (after is None or made.id > after.resource) and query.matches(made.body, NOWHERE):
+                yield MadeMatch(made)
+
+    def made(self, type: str) -> list[Made]:
+        """Return what is made of a type and the scopes let be seen, by id."""
+        limits, source = self.limits(type), self._sources.get(type)
+        found = (Made(body) for body in source(self.pull)) if source else ()
+        return sorted((one for one in found if limits is None or limits(one.body)), key=lambda one: one.id)
+
+    def stored(self, query: Query, after: Position | None = None) -> Iterator[Match]:
+        """Yield what matches of what is stored, in the fixed order, behind a position."""
         for chart in self._charts(query, after):
             world = ChartWorld(self, chart)
             limits = self.limits(query.type)
@@ -182,21 +220,21 @@ class Search:
                 return True
         return False
 
-    def first(self, query: Query, count: int, after: Position | None = None) -> list[Match]:
+    def first(self, query: Query, count: int, after: Position | None = None) -> list[Found]:
         """Return the first matches behind a position, ``count`` at most."""
         return list(islice(self.matches(query, after), count))
 
-    def sorted(self, query: Query) -> list[Match]:
+    def sorted(self, query: Query) -> list[Found]:
         """Return every match, as the query sorts them; equals stay in the fixed order."""
         return sorted(self.matches(query), key=lambda match: query.sort_key(match.seen.body))
 
-    def behind(self, query: Query, matches: list[Match], after: Position) -> list[Match]:
+    def behind(self, query: Query, matches: list[Found], after: Position) -> list[Found]:
         """Return the sorted matches behind a position: behind the last of its trail that is sorted as it was.
 
         Raises ``RequestRefused`` (410) when none of them is.
         """
-        places = {match.mark(query): place for place, match in enumerate(matches)}
-        known = [places[mark] for mark in after.trail if mark in places]
+        places = {mark(match, query): place for place, match in enumerate(matches)}
+        known = [places[each] for each in after.trail if each in places]
         if not known:
             raise RequestRefused(410, "expired", "too much has changed to go on: begin the search again", ("_page",))
         return matches[known[-1] + 1 :]
@@ -249,9 +287,12 @@ class Search:
 
     # --- what goes with them ----------------------------------------------------------------------------------------
 
-    def included(self, query: Query, matches: Iterable[Match]) -> list[Seen]:
-        """Return what the query includes with its matches, each once (FHIR R4, 3.1.1.4.13)."""
-        return _Inclusion(self, query).of(list(matches))
+    def included(self, query: Query, matches: Iterable[Found]) -> list[Seen]:
+        """Return what the query includes with its matches, each once (FHIR R4, 3.1.1.4.13).
+
+        With what is made goes nothing: it refers to nothing that is stored, nor does that to it.
+        """
+        return _Inclusion(self, query).of([match for match in matches if isinstance(match, Match)])
 
 
 def _may_match(query: Query, chart: Chart) -> Callable[[ResourceVersion], bool]:

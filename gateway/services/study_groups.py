@@ -31,10 +31,10 @@ def study_groups(pull: Pull, id_key: bytes) -> Iterator[dict[str, Any]]:
     """
     found = {group_id(rights, id_key): rights for rights in reversed(pull.views) if TYPE in rights.types}
     for id, rights in reversed(found.items()):
-        study = pull.tx.resources.heads((rights.study.resource,)).get(rights.study.resource)
+        study = pull.tx.resources.versions(rights.study.resource)[:1]
         meta: dict[str, Any] = {"versionId": "1"}
-        if study is not None:
-            meta["lastUpdated"] = study.stored_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+        if study:  # a later version of the study changes nothing here
+            meta["lastUpdated"] = study[0].stored_at.strftime("%Y-%m-%dT%H:%M:%SZ")
         if rights.pseudonymous:
             meta["security"] = [dict(PSEUDED)]
         yield {

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
 from gateway.errors import RequestRefused
+from gateway.fhir import codec
 from gateway.fhir.r5 import to_r5
 from gateway.fhir.r5_terminology import RELATIONSHIPS
 from gateway.model.names import BASE
@@ -98,9 +100,8 @@ class Terminology:
     """Holds resources (R4) that are the same for everybody. ``since``: when they were made (UTC)."""
 
     def __init__(self, resources: Sequence[Resource], version: str, since: datetime) -> None:
-        meta = {"versionId": "1", "lastUpdated": since.strftime("%Y-%m-%dT%H:%M:%SZ")}
-        made = [{"resourceType": one["resourceType"], "id": one["id"], "meta": meta} | one for one in resources]
-        self._r4 = [one | {"version": version} for one in made]
+        moment = since.strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._r4 = [_versioned(one | {"version": version}, moment) for one in resources]
         self._all: dict[Release, list[Resource]] = {"R4": self._r4, "R5": [to_r5(one) for one in self._r4]}
 
     def of_type(self, release: Release, type: str) -> list[Resource]:
@@ -161,6 +162,13 @@ class Terminology:
         }
         told = {name: value for name, value in expansion.items() if value != []}
         return {name: value for name, value in wanted.items() if name != "compose"} | {"expansion": told}
+
+
+def _versioned(resource: Resource, moment: str) -> Resource:
+    """Return a resource with its meta: the version says what is in it, as code maps change between two starts."""
+    version = blake2b(codec.encode(resource), digest_size=8).hexdigest()
+    head = {"resourceType": resource["resourceType"], "id": resource["id"]}
+    return head | {"meta": {"versionId": version, "lastUpdated": moment}} | resource
 
 
 def relationship(equivalence: str) -> str:

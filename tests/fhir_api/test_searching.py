@@ -143,3 +143,62 @@ def test_each_study_is_a_group_that_can_be_exported(unit):
         begun = monitor.get(f"Group/{group['id']}/$export", headers={"Prefer": "respond-async"})
         assert begun.status_code == 202
         monitor.delete(begun.headers["Content-Location"])
+
+
+# --- what is made instead of stored -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["r4", "r5"])
+def monitor(request, unit):
+    with unit.client("monitor", release=request.param) as client:
+        yield client
+
+
+@pytest.mark.parametrize(("type", "size"), [("ConceptMap", 5), ("ValueSet", 1), ("Group", 1)])
+@pytest.mark.parametrize("sort", [None, "-_id", "_lastUpdated"])
+def test_what_is_made_is_on_pages_as_what_is_stored(monitor, type, size, sort):
+    asked = {"_sort": sort} if sort else {}
+    everything = ids([monitor.get(type, params=asked | {"_count": 1000}).json()])
+    found = list(pages(monitor, type, **asked, _count=size))
+    assert ids(found) == everything
+    assert all(len(page["entry"]) <= size for page in found)
+    assert len(everything) == monitor.get(type, params={"_summary": "count"}).json()["total"] > size
+    if sort == "-_id":
+        assert everything == sorted(everything, reverse=True)
+
+
+def test_what_is_made_is_sorted_and_cut_down_as_what_is_stored(monitor):
+    found = monitor.get("ConceptMap", params={"_sort": "-name", "_elements": "name"}).json()["entry"]
+    names = [entry["resource"]["name"].casefold() for entry in found]
+    assert names == sorted(names, reverse=True)
+    assert not any("group" in entry["resource"] for entry in found)
+    for type, element in (("ConceptMap", "name"), ("Group", "type")):
+        for one in (monitor.get(type, params={"_elements": element}).json()["entry"][0]["resource"],):
+            assert "SUBSETTED" in {tag["code"] for tag in one["meta"]["tag"]}
+            assert monitor.get(f"{type}/{one['id']}", params={"_elements": element}).json() == one
+    summary = monitor.get("ConceptMap", params={"_summary": "true", "_count": 1}).json()["entry"][0]["resource"]
+    assert "SUBSETTED" in {tag["code"] for tag in summary["meta"]["tag"]}
+
+
+@pytest.mark.parametrize("type", ["ConceptMap", "CodeSystem", "ValueSet", "Group", "ResearchStudy"])
+def test_who_has_a_resource_is_not_sent_it_again(monitor, type):
+    (id, *_) = ids([monitor.get(type).json()])
+    path = f"{type}/{id}"
+    heard = monitor.get(path)
+    etag = heard.headers["ETag"]
+    assert etag == f'W/"{heard.json()["meta"]["versionId"]}"'
+    assert "Last-Modified" in heard.headers
+    for held in (etag, etag.removeprefix("W/"), f'"none", {etag}', "*"):
+        again = monitor.get(path, headers={"If-None-Match": held})
+        assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", etag), held
+    assert monitor.get(path, headers={"If-None-Match": 'W/"none"'}).status_code == 200
+
+
+def test_the_group_of_a_study_has_one_version(monitor):
+    group = monitor.get("Group").json()["entry"][0]["resource"]
+    path = f"Group/{group['id']}"
+    assert monitor.get(f"{path}/_history/1").json() == group
+    assert monitor.get(f"{path}/_history/2").status_code == 404
+    (entry,) = monitor.get(f"{path}/_history").json()["entry"]
+    assert (entry["resource"], entry["request"]["method"]) == (group, "POST")
+    assert group in [entry["resource"] for entry in monitor.get("Group/_history").json()["entry"]]

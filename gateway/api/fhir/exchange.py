@@ -12,7 +12,8 @@ from gateway.errors import InvalidResource, RequestRefused
 from gateway.fhir import codec
 from gateway.model.access import Caller, Scope
 from gateway.ports import Shown
-from gateway.services.chart import Release, Seen
+from gateway.services.chart import Release
+from gateway.services.made import Form, shown_of, version_of
 
 FHIR_JSON: Final = "application/fhir+json; charset=utf-8"
 CONTROLS: Final = frozenset(("_format", "_pretty", "fhirVersion"))
@@ -103,6 +104,9 @@ class Told:
     media_type: str = FHIR_JSON
 
 
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+RELEASES: Final[tuple[Release, ...]] = ("R4", "R5")
+
 Handler = Callable[[Asked], Told]
 """Answers a request; runs in a thread. Raises ``RequestRefused``."""
 
@@ -116,12 +120,12 @@ class Rule:
     for, empty: every one. ``definition``: of an operation, where HL7 has none under its name.
     """
 
-    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    method: Method
     path: str
     interaction: str
     handler: Handler
     open: bool = False
-    releases: tuple[Release, ...] = ("R4", "R5")
+    releases: tuple[Release, ...] = RELEASES
     types: tuple[str, ...] = ()
     definition: str = ""
 
@@ -129,6 +133,10 @@ class Rule:
         """Whether it is a route of this resource type."""
         first = self.path.partition("/")[0]
         return type in self.types or (not self.types and first == "{type}") or first == type
+
+
+UNSTEADY: Final = frozenset({"Subscription"})
+"""Types whose resources change without a new version: how its endpoint does is no act of the client's."""
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
@@ -139,18 +147,25 @@ def told(resource: Mapping[str, Any], status: int = 200, **headers: str) -> Told
     return Told(status, codec.encode(resource), headers)
 
 
-def told_seen(asked: Asked, seen: Seen, status: int = 200) -> Told:
+def told_seen(asked: Asked, seen: Form, status: int = 200) -> Told:
     """Return a resource with its version; 304 when the sender has it already (RFC 9110, If-None-Match)."""
-    headers = {"ETag": etag(seen), "Last-Modified": http_date(seen.last_updated)}
-    held = [one.strip() for one in asked.headers.get("if-none-match", "").split(",")]
-    if status == 200 and (etag(seen) in held or "*" in held):
+    headers = {"ETag": etag(seen)}
+    if seen.last_updated is not None:
+        headers["Last-Modified"] = http_date(seen.last_updated)
+    if status == 200 and seen.type not in UNSTEADY and _is_held(asked, seen):
         return Told(304, b"", headers)
-    return Told(status, seen.text, headers, (seen.shown,))
+    return Told(status, seen.text, headers, shown_of([seen]))
 
 
-def etag(seen: Seen) -> str:
+def _is_held(asked: Asked, seen: Form) -> bool:
+    """Whether the sender names the version; strong and weak tags are alike here (RFC 9110, 13.1.2)."""
+    held = {one.strip().removeprefix("W/") for one in asked.headers.get("if-none-match", "").split(",")}
+    return not held.isdisjoint(("*", f'"{version_of(seen)}"'))
+
+
+def etag(seen: Form) -> str:
     """Return the version as FHIR tells it (FHIR R4, 3.1.0.1.3)."""
-    return f'W/"{seen.stored.version}"'
+    return f'W/"{version_of(seen)}"'
 
 
 def http_date(moment: datetime) -> str:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Final, Protocol
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from gateway.api.fhir.bundles import address, history
 from gateway.api.fhir.documents import BINARY, told_content
-from gateway.api.fhir.exchange import Asked, Rule, Told, etag, told_seen
+from gateway.api.fhir.exchange import RELEASES, Asked, Handler, Method, Rule, Told, etag, told_seen
 from gateway.errors import RequestRefused
 from gateway.fhir import codec
 from gateway.fhir.search.elements import subset
+from gateway.fhir.search.parameters import types
 from gateway.model.resource import ResourceVersion
 from gateway.ports import Store
 from gateway.release.policy import REQUIRED, SHARED
 from gateway.services.chart import Chart, Seen
 from gateway.services.graves import deleted
+from gateway.services.made import Form, Made, Source, shown_of, version_of
 from gateway.services.page_tokens import PageTokens
 from gateway.services.pull import Pull, Sight
 from gateway.services.search import Search
@@ -26,40 +28,20 @@ from gateway.services.search import Search
 _PLAIN: Final = frozenset(("_elements", "_summary"))
 
 
-class Source(Protocol):
-    """Where resources of a type come from that are not among those stored for patients and studies."""
-
-    def all(self, pull: Pull, asked: Asked) -> Iterator[dict[str, Any]]:
-        """Yield all that a caller sees, in a fixed order, each with its id and meta."""
-
-    def read(self, pull: Pull, asked: Asked, id: str) -> dict[str, Any] | None:
-        """Return one of them."""
-
-
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """What reading needs: the store, who may see what, page tokens, and the sources of other types (by type).
-
-    ``besides``: what is made beside what is stored of a type, few of them: the Group of each study.
-    """
+    """What reading needs: the store, who may see what, page tokens, and by type what makes what is not stored."""
 
     store: Store
     sight: Sight
     tokens: PageTokens
     sources: dict[str, Source]
-    besides: dict[str, Callable[[Pull], Iterable[dict[str, Any]]]] = field(default_factory=dict)
 
     @contextmanager
     def search(self, asked: Asked) -> Iterator[Search]:
         """Open a read transaction for a request."""
         with self.store.begin(write=False) as tx:
-            yield Search(Pull(tx, self.sight, asked.caller, asked.now, asked.release), asked.base)
-
-    def made(self, search: Search, type: str) -> list[dict[str, Any]]:
-        """Return what is made of a type, as far as the scopes let it be seen."""
-        limits = search.limits(type)
-        found = self.besides[type](search.pull) if type in self.besides else ()
-        return [body for body in found if limits is None or limits(body)]
+            yield Search(Pull(tx, self.sight, asked.caller, asked.now, asked.release), asked.base, self.sources)
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -71,14 +53,22 @@ class Shelf:
         """Those of them that are searched: a document is found by its DocumentReference."""
         return tuple(type for type in self.types if type != BINARY)
 
+    def rules(self, method: Method, path: str, interaction: str, handler: Handler, wanted: Iterable[str]) -> list[Rule]:
+        """Return a route for the types wanted, in each release for those that it has."""
+        return [
+            Rule(method, path, interaction, handler, releases=(release,), types=served)
+            for release in RELEASES
+            if (served := tuple(type for type in wanted if type in types(release)))
+        ]
+
 
 def reading_rules(shelf: Shelf) -> list[Rule]:
     """Return the routes."""
     reading = _Reading(shelf)
-    kept = tuple(type for type in shelf.types if type not in shelf.sources)
+    kept = tuple(sorted(REQUIRED))
     listed = tuple(type for type in kept if type in shelf.searched)
     return [
-        Rule("GET", "{type}/{id}", "read", reading.read, types=shelf.types),
+        *shelf.rules("GET", "{type}/{id}", "read", reading.read, shelf.types),
         Rule("GET", "{type}/{id}/_history/{version}", "vread", reading.vread, types=kept),
         Rule("GET", "{type}/{id}/_history", "history-instance", reading.history, types=kept),
         Rule("GET", "{type}/_history", "history-type", reading.type_history, types=listed),
@@ -98,13 +88,7 @@ class _Reading:
         """Return a resource in its newest version."""
         asked.scopes(asked.type, "r")
         with self._shelf.search(asked) as search:
-            source = self._shelf.sources.get(asked.type)
-            if source is not None:
-                return _whole(asked, source.read(search.pull, asked, asked.id))
-            made = next((body for body in self._shelf.made(search, asked.type) if body["id"] == asked.id), None)
-            if made is not None:
-                return _whole(asked, made)
-            _, seen = self._found(search, asked)
+            seen = _made(search, asked) or self._found(search, asked)[1]
             return told_content(asked, told_seen(asked, seen)) if asked.native else _shaped(asked, seen)
 
     def vread(self, asked: Asked) -> Told:
@@ -113,7 +97,7 @@ class _Reading:
         with self._shelf.search(asked) as search:
             past, gone = self._past(search, asked)
             for seen in past:
-                if str(seen.stored.version) == asked.names["version"]:
+                if version_of(seen) == asked.names["version"]:
                     told = told_seen(asked, seen)
                     return told_content(asked, told) if asked.native else told
         raise _deleted() if gone is not None and str(gone.version) == asked.names["version"] else not_found()
@@ -129,15 +113,18 @@ class _Reading:
         asked.scopes(asked.type, "s")
         since = _since(asked)
         with self._shelf.search(asked) as search:
-            by_id: dict[str, Seen] = {}
+            by_id: dict[str, Form] = {}
             for rights in search.pull.views:
                 charts = [search.pull.shared(rights)] if asked.type in SHARED else search.pull.charts(rights)
                 seen = (one for chart in charts for one in chart.of_type(asked.type) if search.within(one) is not None)
                 for one in seen:
                     if since is None or one.last_updated >= since:
                         by_id.setdefault(one.id, one)
+            for made in search.made(asked.type):
+                if since is None or _moment(made) >= since:
+                    by_id.setdefault(made.id, made)
         found = list(by_id.values())
-        found.sort(key=lambda one: (one.last_updated, one.id), reverse=True)
+        found.sort(key=lambda one: (_moment(one), one.id), reverse=True)
         return _history(asked, found[: _count(asked)])
 
     def _found(self, search: Search, asked: Asked) -> tuple[Chart, Seen]:
@@ -149,8 +136,10 @@ class _Reading:
             raise not_found()
         return found
 
-    def _past(self, search: Search, asked: Asked) -> tuple[list[Seen], ResourceVersion | None]:
+    def _past(self, search: Search, asked: Asked) -> tuple[Sequence[Form], ResourceVersion | None]:
         """Return the versions of a resource as the caller sees them today, newest first, and its deletion."""
+        if made := _made(search, asked):
+            return [made], None
         grave = deleted(search.pull, asked.type, asked.id)
         if grave is None:
             chart, seen = self._found(search, asked)
@@ -162,25 +151,33 @@ class _Reading:
         return [*newest, *reversed([one for one in earlier if search.within(one) is not None])], gone
 
 
+def _made(search: Search, asked: Asked) -> Made | None:
+    return next((one for one in search.made(asked.type) if one.id == asked.id), None)
+
+
 def _deleted() -> RequestRefused:
     return RequestRefused(410, "deleted", "this resource was deleted")
 
 
-def _history(asked: Asked, versions: list[Seen], gone: ResourceVersion | None = None) -> Told:
+def _history(asked: Asked, versions: Sequence[Form], gone: ResourceVersion | None = None) -> Told:
     entries = [(f"{asked.base}/{seen.reference}", seen.text, _said(seen)) for seen in versions]
     if gone is not None:
         entries.insert(0, (f"{asked.base}/{asked.type}/{asked.id}", b"", _said_gone(asked, gone)))
     links = {"self": address(asked.base, asked.path, asked.parameters)}
-    return Told(200, history(entries, links), shown=tuple(seen.shown for seen in versions))
+    return Told(200, history(entries, links), shown=shown_of(versions))
 
 
-def _said(seen: Seen) -> dict[str, Any]:
-    method = "POST" if seen.stored.version == 1 else "PUT"
+def _said(seen: Form) -> dict[str, Any]:
+    method = "POST" if version_of(seen) == "1" else "PUT"
     url = seen.type if method == "POST" else seen.reference
     status = "201" if method == "POST" else "200"
-    moment = seen.last_updated.strftime("%Y-%m-%dT%H:%M:%SZ")
-    response = {"status": status, "etag": etag(seen), "lastModified": moment}
+    response = {"status": status, "etag": etag(seen), "lastModified": _moment(seen).strftime("%Y-%m-%dT%H:%M:%SZ")}
     return {"request": {"method": method, "url": url}, "response": response}
+
+
+def _moment(seen: Form) -> datetime:
+    """Return when it could be had first; what has been there all along comes before everything."""
+    return seen.last_updated or datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _said_gone(asked: Asked, gone: ResourceVersion) -> dict[str, Any]:
@@ -212,7 +209,7 @@ def _count(asked: Asked) -> int:
     return min(int(text[:9]), 1000)
 
 
-def _shaped(asked: Asked, seen: Seen) -> Told:
+def _shaped(asked: Asked, seen: Form) -> Told:
     """Return a resource, cut down where that is asked for (``_elements``, ``_summary``)."""
     wanted = dict(asked.parameters)
     unknown = wanted.keys() - _PLAIN
@@ -224,9 +221,3 @@ def _shaped(asked: Asked, seen: Seen) -> Told:
     elements = tuple(one for one in wanted.get("_elements", "").split(",") if one)
     cut = subset(asked.release, seen.body, elements=elements, summary=wanted.get("_summary", ""))
     return Told(200, codec.encode(cut), whole.headers, whole.shown)
-
-
-def _whole(asked: Asked, resource: dict[str, Any] | None) -> Told:
-    if resource is None:
-        raise not_found()
-    return Told(200, codec.encode(resource), {"ETag": f'W/"{resource.get("meta", {}).get("versionId", "1")}"'})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
+
+from msgspec.structs import replace
 
 from gateway.api.fhir.bundles import Entry, address, searchset
 from gateway.api.fhir.exchange import Asked, Rule, Told
@@ -14,9 +16,9 @@ from gateway.fhir import codec
 from gateway.fhir.outcome import Issue, operation_outcome
 from gateway.fhir.search.elements import subset
 from gateway.fhir.search.query import Query, parse
-from gateway.services.chart import Seen
+from gateway.services.made import Form, shown_of
 from gateway.services.page_tokens import Page, Position
-from gateway.services.search import NOWHERE, Match, Search
+from gateway.services.search import Found, Search, mark
 
 USUAL: Final = 50
 """Matches of a page when ``_count`` is not given."""
@@ -34,8 +36,8 @@ def searching_rules(shelf: Shelf) -> list[Rule]:
     """Return the routes."""
     searching = _Searching(shelf)
     return [
-        Rule("GET", "{type}", "search-type", searching.search, types=shelf.searched),
-        Rule("POST", "{type}/_search", "search-type", searching.search, types=shelf.searched),
+        *shelf.rules("GET", "{type}", "search-type", searching.search, shelf.searched),
+        *shelf.rules("POST", "{type}/_search", "search-type", searching.search, shelf.searched),
     ]
 
 
@@ -49,10 +51,6 @@ class _Searching:
         pairs, after = self._begun(asked)
         query = parse(asked.release, asked.type, pairs, base=asked.base, lenient=asked.lenient)
         with self._shelf.search(asked) as search:
-            source = self._shelf.sources.get(asked.type)
-            if source is not None:
-                bodies = [body for body in source.all(search.pull, asked) if query.matches(body, NOWHERE)]
-                return _plain(asked, query, bodies)
             return self._told(asked, search, query, after)
 
     def _begun(self, asked: Asked) -> tuple[Sequence[tuple[str, str]], Position | None]:
@@ -68,35 +66,31 @@ class _Searching:
     # --- one page ---------------------------------------------------------------------------------------------------
 
     def _told(self, asked: Asked, search: Search, query: Query, after: Position | None) -> Told:
-        made = [body for body in self._shelf.made(search, asked.type) if query.matches(body, NOWHERE)]
         if query.count == 0 or query.summary == "count":
-            counted = sum(1 for _ in search.matches(query)) + len(made)
+            counted = sum(1 for _ in search.matches(query))
             return Told(200, searchset((), counted, {"self": _self(asked, query)}))
         most = min(query.count or USUAL, MOST)
         found, total = _matches(search, query, after, most + 1)
         matches = found[:most]
         if total is None and query.total == "accurate":
             total = sum(1 for _ in search.matches(query))
-        total = None if total is None else total + len(made)
         included = search.included(query, matches)
         links = {"self": _self(asked, query)}
         if len(found) > most:
             links["next"] = self._next(asked, query, matches)
         entries = [_entry(asked, query, match.seen, "match") for match in matches]
-        if len(found) <= most:  # what is made stands at the end of the last page
-            entries += [_made_entry(asked, body) for body in made]
         entries += [_entry(asked, query, seen, "include") for seen in included]
-        shown = tuple(seen.shown for seen in [*(match.seen for match in matches), *included])
+        shown = shown_of([*(match.seen for match in matches), *included])
         return Told(200, searchset([*entries, *_warnings(query)], total, links), shown=shown)
 
-    def _next(self, asked: Asked, query: Query, matches: Sequence[Match]) -> str:
+    def _next(self, asked: Asked, query: Query, matches: Sequence[Found]) -> str:
         """Return the URL of the next page: it holds no parameter in clear, as one may name a person."""
-        trail = tuple(match.mark(query) for match in matches[-TRAIL:]) if query.sort else ()
-        page = Page(asked.release, asked.type, tuple(query.pairs), matches[-1].position(trail))
+        trail = tuple(mark(match, query) for match in matches[-TRAIL:]) if query.sort else ()
+        page = Page(asked.release, asked.type, tuple(query.pairs), replace(matches[-1].place, trail=trail))
         return address(asked.base, asked.type, [("_page", self._shelf.tokens.token(asked.caller.client, page))])
 
 
-def _matches(search: Search, query: Query, after: Position | None, most: int) -> tuple[list[Match], int | None]:
+def _matches(search: Search, query: Query, after: Position | None, most: int) -> tuple[list[Found], int | None]:
     """Return the next matches, ``most`` of them, and how many there are in all where that is known already."""
     if query.sort:
         everything = search.sorted(query)
@@ -115,15 +109,11 @@ def _self(asked: Asked, query: Query) -> str:
     return address(asked.base, asked.type, query.pairs)
 
 
-def _entry(asked: Asked, query: Query, seen: Seen, mode: str) -> Entry:
+def _entry(asked: Asked, query: Query, seen: Form, mode: str) -> Entry:
     text = seen.text
     if query.elements or query.summary in _CUTTING:
         text = codec.encode(subset(asked.release, seen.body, elements=query.elements, summary=query.summary))
     return f"{asked.base}/{seen.reference}", text, mode
-
-
-def _made_entry(asked: Asked, body: dict[str, Any]) -> Entry:
-    return f"{asked.base}/{body['resourceType']}/{body['id']}", codec.encode(body), "match"
 
 
 def _warnings(query: Query) -> list[Entry]:
@@ -132,12 +122,3 @@ def _warnings(query: Query) -> list[Entry]:
         return []
     issue = Issue("these parameters are not supported and were left out", "not-supported", "warning", query.ignored)
     return [("urn:uuid:" + str(uuid4()), codec.encode(operation_outcome([issue])), "outcome")]
-
-
-def _plain(asked: Asked, query: Query, bodies: Sequence[dict[str, Any]]) -> Told:
-    """Return what a source of its own holds, which is little: one page, whatever is asked for."""
-    links = {"self": _self(asked, query)}
-    if query.count == 0 or query.summary == "count":
-        return Told(200, searchset((), len(bodies), links))
-    entries = [_made_entry(asked, body) for body in bodies[: min(query.count or MOST, MOST)]]
-    return Told(200, searchset([*entries, *_warnings(query)], len(bodies), links))

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Final, Literal, cast
 
-from gateway.api.fhir.bundles import address, searchset
-from gateway.api.fhir.exchange import Asked, Rule, Told, http_date, told
-from gateway.api.fhir.reading import Source
+from gateway.api.fhir.bundles import address
+from gateway.api.fhir.exchange import Asked, Rule, Told, http_date
 from gateway.errors import RequestRefused
 from gateway.fhir import codec
 from gateway.fhir.subscription_forms import write_subscription
 from gateway.fhir.subscription_read import read_subscription
 from gateway.fhir.subscriptions import IG, notification, status, statuses
 from gateway.model.subscription import Content, Subscription
+from gateway.services.made import Source
 from gateway.services.pull import Pull
-from gateway.services.search import limits_of
 from gateway.services.subscribe import Subscribe, Wish, with_status
 from gateway.services.topics import TOPICS, topic_basic, topic_resource
 
@@ -24,14 +24,12 @@ _CONTENTS: Final = ("empty", "id-only", "full-resource")
 
 
 def subscription_rules(subscribe: Subscribe) -> list[Rule]:
-    """Return the routes that are more than reading and searching, and those of the topics in R4."""
-    api, topics, own = _Subscriptions(subscribe), _Basics(), ("Subscription",)
+    """Return the routes that are more than reading and searching."""
+    api, own = _Subscriptions(subscribe), ("Subscription",)
     rules = [
         Rule("POST", "{type}", "create", api.create, types=own),
         Rule("PUT", "{type}/{id}", "update", api.update, types=own),
         Rule("DELETE", "{type}/{id}", "delete", api.delete, types=own),
-        Rule("GET", "{type}", "search-type", topics.search, types=("Basic",), releases=("R4",)),
-        Rule("GET", "{type}/{id}", "read", topics.read, types=("Basic",), releases=("R4",)),
     ]
     methods: tuple[Literal["GET"], Literal["POST"]] = ("GET", "POST")
     for method in methods:
@@ -45,42 +43,24 @@ def subscription_rules(subscribe: Subscribe) -> list[Rule]:
 
 
 def subscription_sources(subscribe: Subscribe) -> dict[str, Source]:
-    """Return where reading and searching find subscriptions and topics (``Shelf.sources``)."""
-    return {"Subscription": _OwnSubscriptions(subscribe), "SubscriptionTopic": _TopicsR5()}
+    """Return what makes subscriptions and topics (``Shelf.sources``)."""
+    return {"Subscription": partial(_own, subscribe), "SubscriptionTopic": _topics_r5, "Basic": _topics_r4}
 
 
-class _OwnSubscriptions:
-    """The client's own, as far as its scopes for them go."""
-
-    def __init__(self, subscribe: Subscribe) -> None:
-        self._subscribe = subscribe
-
-    def all(self, pull: Pull, asked: Asked) -> Iterator[dict[str, Any]]:
-        """Yield the client's subscriptions, in the order of their ids."""
-        scopes = asked.caller.scopes_for("Subscription", "s") or asked.caller.scopes_for("Subscription", "r")
-        limits = limits_of(scopes, pull, asked.base)
-        for one in pull.tx.subscriptions.of_client(asked.caller.client):
-            form = _form(self._subscribe, asked, one)
-            if limits is None or limits(form):
-                yield form
-
-    def read(self, pull: Pull, asked: Asked, id: str) -> dict[str, Any] | None:
-        """Return one of them."""
-        return next((form for form in self.all(pull, asked) if form["id"] == id), None)
+def _own(subscribe: Subscribe, pull: Pull) -> Iterator[dict[str, Any]]:
+    """Yield the client's own subscriptions."""
+    for one in pull.tx.subscriptions.of_client(pull.caller.client):
+        yield write_subscription(one, pull.release, subscribe.troubles(pull.caller, one))
 
 
-class _TopicsR5:
-    """What can be subscribed to: the same for every client."""
+def _topics_r5(_: Pull) -> Iterator[dict[str, Any]]:
+    """Yield what can be subscribed to: the same for every client."""
+    return map(topic_resource, TOPICS.values())
 
-    def all(self, pull: Pull, asked: Asked) -> Iterator[dict[str, Any]]:
-        """Yield the topics. Raises ``RequestRefused`` (404): R4 knows no such type."""
-        if asked.release != "R5":
-            raise RequestRefused(404, "not-supported", "R4 has no SubscriptionTopic: read Basic?code=SubscriptionTopic")
-        return (topic_resource(topic) for topic in TOPICS.values())
 
-    def read(self, pull: Pull, asked: Asked, id: str) -> dict[str, Any] | None:
-        """Return one of them."""
-        return next((topic for topic in self.all(pull, asked) if topic["id"] == id), None)
+def _topics_r4(_: Pull) -> Iterator[dict[str, Any]]:
+    """Yield the topics as R4 can say them."""
+    return map(topic_basic, TOPICS.values())
 
 
 class _Subscriptions:
@@ -150,29 +130,6 @@ class _Subscriptions:
     def _told(self, asked: Asked, one: Subscription, code: int = 200, *, secret: str = "") -> Told:
         headers = {"ETag": f'W/"{one.version}"', "Last-Modified": http_date(one.updated_at)}
         return Told(code, codec.encode(_form(self._subscribe, asked, one, secret)), headers)
-
-
-class _Basics:
-    """The topics as R4 can say them."""
-
-    def read(self, asked: Asked) -> Told:
-        """Return a topic."""
-        asked.scopes("Basic", "r")
-        found = next((topic for topic in TOPICS.values() if topic.id == asked.id), None)
-        if found is None:
-            raise RequestRefused(404, "not-found", "there is no such topic")
-        return told(topic_basic(found), ETag='W/"1"')
-
-    def search(self, asked: Asked) -> Told:
-        """Return the topics, those that match (``_id``, ``code``)."""
-        asked.scopes("Basic", "s")
-        given = dict(asked.parameters)
-        _only(asked, given, ("_id", "code"))
-        ids, codes = (given[name].split(",") if name in given else [] for name in ("_id", "code"))
-        of_code = not codes or any(one.rpartition("|")[2] == "SubscriptionTopic" for one in codes)
-        found = [topic for topic in TOPICS.values() if of_code and (not ids or topic.id in ids)]
-        entries = [(f"{asked.base}/Basic/{one.id}", codec.encode(topic_basic(one)), "match") for one in found]
-        return Told(200, searchset(entries, len(found), {"self": address(asked.base, asked.path, asked.parameters)}))
 
 
 def _form(subscribe: Subscribe, asked: Asked, one: Subscription, secret: str = "") -> dict[str, Any]:

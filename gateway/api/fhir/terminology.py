@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from gateway.api.fhir.exchange import Asked, Rule, Told, told
 from gateway.api.fhir.inputs import Inputs
 from gateway.errors import RequestRefused
 from gateway.fhir.r5 import to_r5
+from gateway.services.made import Source
 from gateway.services.pull import Pull
 from gateway.services.terminology import TYPES, Code, Terminology, Translated, relationship
 
@@ -43,25 +43,13 @@ def terminology_rules(terminology: Terminology) -> list[Rule]:
     return rules
 
 
-def terminology_sources(terminology: Terminology) -> dict[str, TerminologySource]:
-    """Return where reading and searching find these types (``Shelf.sources``)."""
-    return {type: TerminologySource(terminology, type) for type in TYPES}
+def terminology_sources(terminology: Terminology) -> dict[str, Source]:
+    """Return what makes these types, the same for every client (``Shelf.sources``)."""
+    return {type: partial(_every, terminology, type) for type in TYPES}
 
 
-@dataclass(frozen=True, slots=True)
-class TerminologySource:
-    """The resources of one type, the same for every client."""
-
-    terminology: Terminology
-    type: str
-
-    def all(self, pull: Pull, asked: Asked) -> Iterator[dict[str, Any]]:
-        """Yield all of them, by id."""
-        yield from self.terminology.of_type(pull.release, self.type)
-
-    def read(self, pull: Pull, asked: Asked, id: str) -> dict[str, Any] | None:
-        """Return one of them."""
-        return self.terminology.read(pull.release, self.type, id)
+def _every(terminology: Terminology, type: str, pull: Pull) -> list[dict[str, Any]]:
+    return terminology.of_type(pull.release, type)
 
 
 class _Desk:

@@ -32,7 +32,7 @@ from gateway.ports import Answer, AuditEvent, Clock, Hook, Shown, Store, Telling
 from gateway.services.defect import words_of
 from gateway.services.happenings import caller_of, happened, packed
 from gateway.services.pull import Pull, Sight
-from gateway.services.settle import LONGEST_ASKED
+from gateway.services.settle import as_asked
 from gateway.services.waiting import growing, wait_before
 
 log = structlog.get_logger()
@@ -285,7 +285,7 @@ def _failed(begun: Begun, outcome: Refused | Deferred | Unknown, now: datetime, 
     if final:
         return failed.but(state=SubscriptionState.ERROR, due_at=now + patience.abandon)
     if isinstance(outcome, Deferred) and outcome.wait is not None:
-        return failed.but(due_at=now + max(retry.first, min(outcome.wait, LONGEST_ASKED)))
+        return failed.but(due_at=now + as_asked(outcome.wait, retry))
     return failed.but(due_at=now + wait_before(growing(retry.first, retry.longest), failed.failures))
 
 

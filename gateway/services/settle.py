@@ -65,9 +65,14 @@ def accepted(delivery: Delivery, now: datetime, upto: int) -> Delivery:
     )
 
 
+def as_asked(wait: timedelta, retry: Retry) -> timedelta:
+    """Return how long is waited for a server that asks for it: some time, whatever it says."""
+    return max(retry.first, min(wait, LONGEST_ASKED))
+
+
 def _wait(outcome: Deferred | Unknown, retry: Retry, failures: int) -> timedelta:
     if isinstance(outcome, Deferred) and outcome.wait is not None:
-        return min(outcome.wait, LONGEST_ASKED)
+        return as_asked(outcome.wait, retry)
     return wait_before(growing(retry.first, retry.longest), failures)
 
 
@@ -83,7 +88,7 @@ def breaker_after(breaker: Breaker, outcome: Outcome, now: datetime, retry: Retr
     if isinstance(outcome, Unknown):
         return breaker if breaker.open_until is None else _open(breaker, breaker.failures, outcome.detail, now, retry)
     if outcome.wait is not None and not outcome.breaker:
-        return replace(breaker, open_until=now + min(outcome.wait, LONGEST_ASKED), reason=outcome.detail)
+        return replace(breaker, open_until=now + as_asked(outcome.wait, retry), reason=outcome.detail)
     failures = breaker.failures + 1
     if outcome.breaker or failures >= FAILURES_TO_OPEN or breaker.open_until is not None:
         return _open(breaker, failures, outcome.detail, now, retry)

@@ -38,6 +38,15 @@ def test_what_was_planned_beyond_the_attempt_is_due_at_once():
     assert (after.state, after.sent, after.due_at) == (DeliveryState.DUE, 15, NOON)
 
 
+@pytest.mark.parametrize(("asked", "waited"), [(0, 2), (1, 2), (30, 30), (10**7, 86_400)])
+def test_it_waits_as_long_as_was_asked_for_and_never_not_at_all(asked, waited):
+    outcome = Deferred("HTTP 503", wait=timedelta(seconds=asked))
+    then = NOON + timedelta(seconds=waited)
+
+    assert settle(CLAIMED, outcome, NOON, RETRY, 20).due_at == then
+    assert breaker_after(Breaker("edc"), outcome, NOON, RETRY).open_until == then
+
+
 def test_success_forgets_earlier_failures():
     failed = replace(CLAIMED, attempts=4, first_failed_at=NOON - timedelta(days=1), detail="HTTP 500", window=20)
 

@@ -1,5 +1,7 @@
 """What a trial office writes: bounded, versioned, traced, planned and released."""
 
+import json
+
 import pytest
 
 from gateway.errors import RequestRefused
@@ -8,9 +10,11 @@ from gateway.fhir.r5 import to_r5
 from gateway.model.access import Scope
 from gateway.model.delivery import View
 from gateway.model.message import MessageState
-from gateway.model.names import CLIENT_ID, CONSENT_STUDY, STUDY_ID
+from gateway.model.names import CLIENT_ID, CONSENT_STUDY, STUDY_ID, SUBJECT_NUMBER
+from gateway.model.recipient import ReleaseRule
 from gateway.model.translation import PatientKey
 from gateway.ports import MessageFilter
+from tests.configuration import ROOT
 from tests.releasing import MLD, WAS, a_consent, a_patient, a_study, a_subject, kinds, recipient, uid, world
 from tests.writing import (
     BASE,
@@ -132,6 +136,30 @@ def test_a_patient_is_enrolled_by_a_hospital_number_and_seen_once_there_is_conse
     assert stored["extension"] == [
         {"url": CONSENT_STUDY, "valueReference": {"reference": f"ResearchStudy/{MLD.resource}"}}
     ]
+
+
+def test_the_enrolment_that_the_documentation_shows_is_done_and_done_once(tmp_path):
+    page = (ROOT / "docs" / "trial-systems.md").read_text()
+    bundle = json.loads(page.partition("```json")[2].partition("```")[0])
+    listed = FILE | {"Consent": ReleaseRule(("identifier", *FILE["Consent"].elements))}
+    with world(tmp_path, office_file(release=listed)) as here:
+        here.write(a_study(identifier=[{"system": STUDY_ID, "value": "mld"}]), patient="", message=0)
+        here.write(a_patient(OTHER), patient=OTHER, clocks={"": (2, "2026", 1)})
+        with here.store.begin() as tx:
+            tx.resources.register_keys([PatientKey(OTHER, "urn:oid:1.2.3", "MRN-0042")])
+        desk = Desk(here)
+
+        told = [body_of(desk.send("POST", "", bundle))["entry"] for _ in range(2)]
+
+        assert [[one["response"]["status"] for one in answers] for answers in told] == [
+            ["201 Created"] * 2,
+            ["200 OK"] * 2,
+        ]
+        consent, subject = (one["resource"] for one in told[0])
+        assert subject["individual"] == consent["patient"] == {"reference": f"Patient/{OTHER}"}
+        assert subject["consent"] == {"reference": f"Consent/{consent['id']}"}
+        assert subject["identifier"][0]["system"] == f"{SUBJECT_NUMBER}/mld"
+        assert desk.seen("Patient", OTHER) is not None
 
 
 def test_a_pseudonymous_office_cannot_ask_for_hospital_numbers(tmp_path):

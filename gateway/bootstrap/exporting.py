@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
-from gateway.bootstrap.parts import utc_now
+from gateway.bootstrap.parts import keys_of, open_store, policy_of, utc_now
 
 if TYPE_CHECKING:
     from gateway.api.fhir.exchange import Rule
@@ -14,8 +16,13 @@ if TYPE_CHECKING:
     from gateway.model.keys import Keys
     from gateway.ports import Answer, Store
     from gateway.release.policy import Policy
+    from gateway.services.export_parts import Writer
     from gateway.services.exporting import Exporter
+    from gateway.services.pull import Sight
     from gateway.settings import Settings
+
+WORKERS: Final = 2
+"""Processes that write one long export; each takes some 60 MB while it does."""
 
 
 def exporting_rules(settings: Settings, shelf: Shelf, keys: Keys, note: Callable[[Answer], None]) -> list[Rule]:
@@ -38,11 +45,25 @@ def exporting_rules(settings: Settings, shelf: Shelf, keys: Keys, note: Callable
     return [*bulk, *operation_rules(shelf, wanted.small_cells), *terminology_rules(terminology)]
 
 
-def exporter_of(store: Store, policy: Policy, owner: str) -> Exporter:
-    """Return who writes the exports of this process."""
+def exporter_of(settings: Settings, store: Store, policy: Policy, owner: str) -> Exporter:
+    """Return who writes the exports of this process, those that take long by processes beside it."""
+    from gateway.services.export_process import ProcessWriters
+    from gateway.services.exporting import Exporter
+
+    beside = partial(ProcessWriters, partial(_writer, settings), min(WORKERS, os.cpu_count() or 1))
+    return Exporter(store, _sight(policy), utc_now, owner, beside)
+
+
+def _writer(settings: Settings) -> Writer:
+    """Return who writes in a process of its own; it looks into the file of an embedded database beside its owner."""
+    from gateway.services.export_parts import Writer
+
+    return Writer(open_store(settings, read_only=True), _sight(policy_of(settings, keys_of(settings))))
+
+
+def _sight(policy: Policy) -> Sight:
     from gateway.services.concerns import Concerns
     from gateway.services.enrolments import Enrolments
-    from gateway.services.exporting import Exporter
     from gateway.services.pull import Sight
 
-    return Exporter(store, Sight(policy, Enrolments(policy), Concerns()), utc_now, owner)
+    return Sight(policy, Enrolments(policy), Concerns())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -29,7 +29,7 @@ _REFERENCE: Final = re.compile(rb'"reference":"([A-Z][A-Za-z]*)/([0-9a-f-]{36})"
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class Known:
     """What a patient's data referred to, as long as this holds."""
 
     newest: int
@@ -38,6 +38,7 @@ class _Known:
     ids: frozenset[str]
 
     def holds(self, newest: int, rights: Rights, now: datetime) -> bool:
+        """Whether it still does: nothing of the patient has changed, nor what entitles a view to it."""
         return self.newest == newest and entitlement(self.subject, rights.recipient, now) == self.entitled
 
 
@@ -46,7 +47,7 @@ class Concerns:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: dict[View, dict[str, _Known]] = {}
+        self._known: dict[View, dict[str, Known]] = {}
 
     def of(self, pull: Pull, rights: Rights) -> set[str]:
         """Return the internal ids of what concerns a view."""
@@ -60,23 +61,23 @@ class Concerns:
             if patient in before and before[patient].holds(newest.get(patient, 0), rights, pull.now)
         }
         for chart in pull.whole_charts(rights, [patient for patient in patients if patient not in known]):
-            known[chart.patient] = _learnt(chart, newest.get(chart.patient, 0))
+            known[chart.patient] = learnt(chart, newest.get(chart.patient, 0))
         with self._lock:
             self._known[rights.view] = known
         direct = {id for one in known.values() for id in one.ids}
         return closed(pull.shared(rights), {*direct, *(one.id for one in studies(pull.tx, rights))})
 
-    def learn(self, chart: Chart, newest: int) -> None:
-        """Keep what a patient's data refer to, whose chart was gone through whole; ``newest`` is the newest change."""
-        learnt = _learnt(chart, newest)
+    def learn(self, view: View, known: Mapping[str, Known]) -> None:
+        """Keep to what some patients' data refer, as a view sees them."""
         with self._lock:
-            self._known.setdefault(chart.rights.view, {})[chart.patient] = learnt
+            self._known.setdefault(view, {}).update(known)
 
 
-def _learnt(chart: Chart, newest: int) -> _Known:
+def learnt(chart: Chart, newest: int) -> Known:
+    """Return to what a patient's data refer, whose chart is gone through whole; ``newest`` is the newest change."""
     subject = chart.subject
     entitled = entitlement(subject, chart.rights.recipient, chart.pull.now)
-    return _Known(newest, subject, entitled, frozenset(referred(chart)))
+    return Known(newest, subject, entitled, frozenset(referred(chart)))
 
 
 def referred(chart: Chart) -> Iterator[str]:

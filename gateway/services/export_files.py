@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct, msgpack
@@ -26,7 +26,7 @@ class FileState(Struct, array_like=True):
 class Cursor(Struct, array_like=True):
     """Where an export goes on: behind this patient of this view (by place in the order).
 
-    ``after``: within the next patient, behind this change. ``open``: the files that take parts, by kind and type.
+    ``after``: within this patient, behind this change. ``open``: the files that take parts, by kind and type.
     """
 
     view: int = 0
@@ -39,9 +39,9 @@ class Cursor(Struct, array_like=True):
         """Go on with the next view."""
         self.view, self.patient, self.after = self.view + 1, "", 0
 
-    def behind(self, patient: str) -> None:
-        """Go on behind a patient."""
-        self.patient, self.after = patient, 0
+    def behind(self, patient: str, after: int = 0) -> None:
+        """Go on behind a patient, or behind a change of the patient."""
+        self.patient, self.after = patient, after
 
     def packed(self) -> bytes:
         """Return it as it is stored."""
@@ -56,29 +56,44 @@ def cursor_of(export: Export) -> Cursor:
     return _CURSORS.decode(export.cursor) if export.cursor else Cursor()
 
 
+class Piece(Struct, frozen=True, array_like=True, gc=False):
+    """A part of which nobody has said yet in which file it comes next."""
+
+    kind: PartKind
+    type: str
+    count: int
+    about: bytes
+    body: bytes
+    shown: tuple[Shown, ...]
+
+
+def pieces_of(
+    kind: PartKind, type: str, right: Right, lines: Sequence[bytes], shown: Sequence[Shown] = ()
+) -> Iterator[Piece]:
+    """Yield lines as a piece, if there are any."""
+    if lines:
+        yield Piece(kind, type, len(lines), msgpack.encode(right), b"\n".join(lines) + b"\n", tuple(shown))
+
+
 class Files:
-    """Takes lines into parts. ``finished``: patients that were written whole since it was made."""
+    """Takes pieces into files, as parts that follow each other there."""
 
     def __init__(self, cursor: Cursor) -> None:
         self.cursor = cursor
         self.parts: list[Part] = []
-        self.finished = 0
 
     @property
     def number(self) -> int:
         """How many files there are."""
         return self.cursor.files
 
-    def add(self, kind: PartKind, type: str, right: Right, lines: Sequence[bytes], shown: Sequence[Shown] = ()) -> None:
-        """Add lines as a part of the file of their kind and type."""
-        if not lines:
-            return
-        file = self._file(kind, type)
-        body = b"\n".join(lines) + b"\n"
-        about = msgpack.encode(right)
-        self.parts.append(Part(file.number, file.parts, kind, type, len(lines), about, body, tuple(shown)))
+    def add(self, piece: Piece) -> None:
+        """Add a piece to the file of its kind and type."""
+        file = self._file(piece.kind, piece.type)
+        place = file.number, file.parts
+        self.parts.append(Part(*place, piece.kind, piece.type, piece.count, piece.about, piece.body, piece.shown))
         file.parts += 1
-        file.count += len(lines)
+        file.count += piece.count
 
     def _file(self, kind: PartKind, type: str) -> FileState:
         name = f"{kind} {type}"

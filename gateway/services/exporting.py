@@ -8,46 +8,56 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import count
 from typing import Final
 
 import structlog
 
-from gateway.errors import RequestRefused, StaleClaim, StoreError
-from gateway.model.delivery import View
-from gateway.ports import Clock, Export, Store, Transaction
+from gateway.errors import GatewayError, RequestRefused, StaleClaim, StoreError
+from gateway.ports import Clock, Export, Store
 from gateway.services.defect import words_of
-from gateway.services.export_files import Cursor, Files, cursor_of
-from gateway.services.export_order import order_of
-from gateway.services.export_parts import PartWriter
-from gateway.services.pull import Pull, Sight
+from gateway.services.export_course import Course
+from gateway.services.export_parts import Writer
+from gateway.services.export_process import InlineWriters, Writers
+from gateway.services.pull import Sight
 
 log = structlog.get_logger()
-
-ENOUGH: Final = 8_000
-"""Resources that are looked at in one transaction; one more patient's may be added."""
 
 _SWEPT: Final = 200
 """Parts that are taken away in one transaction."""
 
+_DEATHS: Final = 2
+"""Worker processes that may die on the same patients: the first may have been killed for another reason."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExportingSettings:
-    """How long a process holds an export it writes, and how long it waits when there is none."""
+    """How long a process holds an export it writes, and how long it waits when there is none.
+
+    ``alone``: transactions for which no worker processes are begun, which takes a second.
+    """
 
     lease: timedelta = timedelta(seconds=60)
     pause: timedelta = timedelta(seconds=0.25)
+    alone: int = 5
 
 
 @dataclass
 class Exporter:
-    """Writes exports. One instance per process that does so; ``owner`` is its name in leases."""
+    """Writes exports. One instance per process that does so; ``owner`` is its name in leases.
+
+    ``beside`` begins worker processes for an export of which there is much; None: there are none.
+    """
 
     store: Store
     sight: Sight
     clock: Clock
     owner: str
+    beside: Callable[[], Writers] | None = None
     settings: ExportingSettings = field(default_factory=ExportingSettings)
 
     def run(self, stop: Callable[[], bool]) -> None:
@@ -71,39 +81,60 @@ class Exporter:
         return bool(swept or export)
 
     def _write(self, export: Export, stop: Callable[[], bool]) -> None:
+        writing = _Writing(export)
         try:
-            while export.state == "begun":
-                ends = stop()
-                export = self._advanced(export, goes_on=not ends)
-                if ends:
-                    return
+            self._go_on(writing, stop, InlineWriters(self._writer), self.settings.alone if self.beside else None)
+            if self.beside and writing.goes_on:
+                self._go_on_beside(writing, stop, self.beside)
         except StaleClaim:
             log.info("an export was dropped, or another process writes it", export=export.id)
         except StoreError:
             raise  # the database is away: the lease runs out, and the export goes on then
         except RequestRefused as error:
-            self._fail(export, error.what)
+            self._fail(writing.export, error.what)
         except Exception as error:  # noqa: BLE001 - whatever it is, the export must not be tried for ever
             # Not with the traceback: its words may be somebody's data.
-            log.error("an export failed", export=export.id, error=words_of(error))  # noqa: TRY400
-            self._fail(export, "this is a fault of the gateway; its log says more")
+            words = str(error) if isinstance(error, GatewayError) else words_of(error)
+            log.error("an export failed", export=export.id, error=words)  # noqa: TRY400
+            self._fail(writing.export, "this is a fault of the gateway; its log says more")
 
-    def _advanced(self, export: Export, *, goes_on: bool) -> Export:
+    def _go_on_beside(self, writing: _Writing, stop: Callable[[], bool], beside: Callable[[], Writers]) -> None:
+        """Go on with worker processes; when one dies, others go on behind what was put down."""
+        deaths = 0
+        while writing.goes_on:
+            cursor = writing.export.cursor
+            try:
+                with closing(beside()) as writers:
+                    self._go_on(writing, stop, writers)
+            except BrokenProcessPool:
+                log.warning("a process that writes an export died", export=writing.export.id)
+                deaths = deaths + 1 if writing.export.cursor == cursor else 1
+                if deaths == _DEATHS:
+                    raise GatewayError("the processes that write it die on it") from None
+
+    def _go_on(self, writing: _Writing, stop: Callable[[], bool], writers: Writers, most: int | None = None) -> None:
+        """Write to the end, or until ``stop()``, or for so many transactions."""
+        course = Course(self._writer, writers, self.clock, writing.export)
+        for _ in count() if most is None else range(most):
+            ends = stop()
+            writing.export = self._advanced(course, writing.export, goes_on=not ends)
+            writing.goes_on = not ends and writing.export.state == "begun"
+            if not writing.goes_on:
+                return
+
+    def _advanced(self, course: Course, export: Export, *, goes_on: bool) -> Export:
         """Write the next patients; return the export as it stands then."""
-        files = Files(cursor_of(export))
-        with self.store.begin(write=False) as tx:
-            moved = _Step(self._pull(tx, export), self.sight, export, files).taken()
-        now = self.clock()
-        until = now + self.settings.lease if goes_on and moved.state == "begun" else None
+        moved, parts = course.advanced(export)
+        until = self.clock() + self.settings.lease if goes_on and moved.state == "begun" else None
         with self.store.begin() as tx:
-            tx.exports.advance(moved, files.parts, self.owner, until, export.cursor)
+            tx.exports.advance(moved, parts, self.owner, until, export.cursor)
         if moved.state == "done":
-            log.info("an export is written", export=export.id, client=export.client, files=files.number)
+            log.info("an export is written", export=export.id, client=export.client)
         return moved
 
-    def _pull(self, tx: Transaction, export: Export) -> Pull:
-        order = order_of(export)
-        return Pull(tx, self.sight, order.caller(export.client), self.clock(), order.release)
+    @property
+    def _writer(self) -> Writer:
+        return Writer(self.store, self.sight)
 
     def _fail(self, export: Export, what: str) -> None:
         failed = replace(export, state="failed", detail=what)
@@ -111,38 +142,9 @@ class Exporter:
             tx.exports.advance(failed, (), self.owner, None, export.cursor)
 
 
-class _Step:
-    """The next patients of an export, in one read transaction."""
+@dataclass(slots=True)
+class _Writing:
+    """An export as it was last put down, and whether this process goes on with it."""
 
-    def __init__(self, pull: Pull, sight: Sight, export: Export, files: Files) -> None:
-        self._order = order_of(export)
-        self._pull = pull
-        self._export = export
-        self._files = files
-        self._writer = PartWriter(pull, sight, self._order, files)
-
-    def taken(self) -> Export:
-        """Write enough, or all there is, and return the export as it stands then."""
-        cursor = self._files.cursor
-        export = self._export
-        if not export.cursor:
-            export = replace(export, total=sum(len(self._pull.patients(rights)) for rights in self._pull.views))
-            self._writer.warnings()
-        looked = 0
-        while cursor.view < len(self._order.views) and looked < ENOUGH:
-            looked += self._of_view(cursor)
-        done = cursor.view >= len(self._order.views)
-        counted = self._files.finished + export.done
-        return replace(export, state="done" if done else "begun", cursor=cursor.packed(), done=counted)
-
-    def _of_view(self, cursor: Cursor) -> int:
-        """Write some patients of the view that is next, or end with it; return how many resources were looked at."""
-        rights = self._pull.policy.rights(View(*self._order.views[cursor.view]))
-        if rights is not None:
-            waiting = self._pull.patients_behind(rights, cursor.patient)
-            if waiting:
-                return self._writer.patients(rights, waiting)
-            if self._order.shared:
-                self._writer.shared(rights)
-        cursor.next_view()
-        return 0
+    export: Export
+    goes_on: bool = True

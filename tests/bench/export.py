@@ -14,9 +14,11 @@ import tempfile
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
+from gateway.bootstrap.exporting import WORKERS
 from gateway.model.access import Caller, scopes_of
 from gateway.model.names import LOINC, UCUM
 from gateway.model.recipient import ReleaseRule
@@ -26,6 +28,8 @@ from gateway.services.concerns import Concerns
 from gateway.services.enrolments import Enrolments
 from gateway.services.export import ExportDesk
 from gateway.services.export_order import Order
+from gateway.services.export_parts import Writer
+from gateway.services.export_process import ProcessWriters
 from gateway.services.exporting import Exporter
 from gateway.services.pull import Sight
 from gateway.store import create_store
@@ -132,33 +136,45 @@ def observation(chosen, patient):
     }
 
 
+def writer(url):
+    """Return what a worker process writes with."""
+    bench = Bench(url, read_only=True)
+    return Writer(bench.store, bench.sight)
+
+
 class Bench:
     """What exports a store that was filled here: one client of every view."""
 
-    def __init__(self, url):
-        self.store = create_store(url, KEYS)
+    def __init__(self, url, *, read_only=False, workers=0):
+        self.store = create_store(url, KEYS, read_only=read_only)
         release = dict(EVERYTHING) | {"Observation": ReleaseRule(tuple(OBSERVATION.split()))}
         analyst = recipient(studies=tuple(study.id for study in STUDIES), release=release, kind="pull")
         policy = Policy([analyst], STUDIES, KEYS.pseudonym)
         sight, scope = Sight(policy, Enrolments(policy), Concerns()), "system/*.rs"
+        self.sight = sight
         views = tuple((view.recipient, view.study) for view in policy.views)
         self.now = NOON + timedelta(days=9)
         types = tuple(sorted(release))
         self.order = Order("http://bench/$export", "http://bench", "R4", views, (scope,), types, self.now)
         self.caller = Caller("bench", policy.views, scopes_of(scope))
         self.desk = ExportDesk(self.store, sight, lambda: self.now)
-        self.exporter = Exporter(self.store, sight, lambda: self.now, "bench")
+        beside = partial(ProcessWriters, partial(writer, url), workers) if workers else None
+        self.exporter = Exporter(self.store, sight, lambda: self.now, "bench", beside)
+
+    def write(self):
+        """Write what is ordered."""
+        while self.exporter.step():
+            pass
 
 
 def measure(url):
     """Export everything that is stored, fetch it, and tell how fast and in how much memory."""
-    bench = Bench(url)
-    desk, caller, exporter = bench.desk, bench.caller, bench.exporter
+    bench = Bench(url, workers=WORKERS)
+    desk, caller = bench.desk, bench.caller
     id = desk.begin(bench.order, "bench")
     memory = Memory()
     wall, cpu = time.perf_counter(), time.process_time()
-    while exporter.step():
-        pass
+    bench.write()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     export = desk.get(id, "bench")
     files = desk.files(export, caller)

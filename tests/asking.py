@@ -48,6 +48,7 @@ from gateway.services.study_groups import study_groups
 from gateway.services.subscribe import Subscribe
 from gateway.services.terminology import Code, Terminology, code_system, concept_map, value_set
 from tests.releasing import KEYS, NOON
+from tests.routes import Route
 from tests.subscribing import Endpoint
 
 HOST = "gateway.test"
@@ -112,15 +113,6 @@ def a_terminology() -> Terminology:
     return Terminology(made, "1", NOON)
 
 
-@dataclass(frozen=True)
-class Driven:
-    """A route that was asked: a rule, the release, and what a Bundle was."""
-
-    rule: Rule
-    release: str
-    interaction: str
-
-
 class Api:
     """The API over a store: every route that ``gateway.bootstrap.pulling`` puts together.
 
@@ -131,11 +123,11 @@ class Api:
         self.store, self.policy, self.now = store, policy, now
         self.callers = Callers(callers)
         self.noted: list[Answer] = []
-        self.entered: set[Driven] = set()
-        self.answered: set[Driven] = set()
+        self.entered: set[Route] = set()
+        self.answered: set[Route] = set()
         self.sight = self._sight()
         groups = partial(study_groups, id_key=KEYS.identity)
-        self.shelf = Shelf(store, self.sight, PageTokens(KEYS.pseudonym), {"Group": groups})
+        self.shelf = Shelf(store, self.sight, PageTokens(KEYS.pseudonym), {}, {"Group": groups})
         self.endpoint = Endpoint()
         self.planner = Planner(policy, self._clock)
         self.rules = fhir_rules(self.shelf, self._more(), now)
@@ -161,7 +153,7 @@ class Api:
         office = Office(store, self.sight, self.planner, KEYS.identity, self._clock)
         reader = Reader([*reading_rules(shelf), *searching_rules(shelf)])
         return [
-            *auditing_rules(shelf),
+            *auditing_rules(store, shelf.tokens),
             *bulk_rules(counter),
             *operation_rules(shelf, 3),
             *terminology_rules(terminology),
@@ -173,10 +165,11 @@ class Api:
     def _watched(self, rule: Rule) -> Rule:
         def handler(asked: Asked) -> Told:
             batch = rule.path == "" and b'"batch"' in asked.body
-            driven = Driven(rule, asked.release, "batch" if batch else rule.interaction)
-            self.entered.add(driven)
+            interaction = "batch" if batch else rule.interaction
+            route = Route(asked.release, rule.method, rule.path, rule.types, interaction)
+            self.entered.add(route)
             told = rule.handler(asked)
-            self.answered.add(driven)
+            self.answered.add(route)
             return told
 
         return replace(rule, handler=handler)

@@ -30,10 +30,12 @@ SHARED = ("ResearchStudy", "Organization", "Practitioner", "PlanDefinition", "Gr
 UNDATED = ("Patient", "ResearchSubject", "Consent", "Provenance")
 HIDES_ARMS = ("Procedure",)
 ACT = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
+RESEARCH = {"system": ACT, "code": "CLINTRCH"}
+CONSENTS = ["active"] * 6 + ["inactive", "entered-in-error", "proposed", "rejected"]
 
 LINKS: Mapping[str, tuple[str, ...]] = {
     "Patient": ("managingOrganization",),
-    "ResearchStudy": ("protocol", "partOf", "sponsor", "principalInvestigator", "site"),
+    "ResearchStudy": ("protocol", "sponsor", "principalInvestigator", "site"),
     "PlanDefinition": (),
     "ResearchSubject": ("study", "individual", "consent"),
     "Consent": ("patient", "organization", "performer"),
@@ -80,7 +82,7 @@ BASIS: Mapping[str, tuple[str, ...]] = {
 }
 FURTHER: Mapping[str, tuple[str, ...]] = {
     "Patient": ("identifier", "birthDate", "managingOrganization"),
-    "ResearchStudy": ("title", "identifier", "protocol", "partOf", "sponsor", "principalInvestigator", "site"),
+    "ResearchStudy": ("title", "identifier", "protocol", "sponsor", "principalInvestigator", "site"),
     "ResearchSubject": ("identifier", "period", "consent"),
     "Consent": ("patient", "dateTime", "provision", "organization", "performer"),
     "Encounter": ("subject", "period", "serviceProvider", "identifier"),
@@ -128,6 +130,8 @@ class Making:
         self.merged: dict[str, str] = {}
         self._known: dict[str, ResourceVersion] = {}
         self._number = 0
+        self._odd = random.choice([0.1, 0.3, 1.0])
+        """How often a place in a study, or a consent, is one of those that may let nothing out."""
 
     def record(self) -> Record:
         """Make it."""
@@ -192,7 +196,6 @@ class Making:
             if self._chance(0.7):
                 body["protocol"] = [self._plan(study)]
             self._store(body)
-            self._sub_studies(study)
         for name in ("sponsor", "lab", "clinic", "parent", "nobody", "other"):
             body = {"resourceType": "Organization", "id": uid(f"Organization {name}"), "name": self._mark()}
             body["identifier"] = [{"system": "urn:oid:1.8", "value": self._mark()}]
@@ -203,17 +206,6 @@ class Making:
         for name in ("head", "doctor", "nurse"):
             body = {"resourceType": "Practitioner", "id": uid(f"Practitioner {name}"), "active": True}
             self._store(body | {"name": [{"family": self._mark()}]})
-
-    def _sub_studies(self, study: Study) -> None:
-        """Store what a client wrote as a part of a study, a part of that, and what a feed knows of its study alone."""
-        for name, above in (("arm", "study"), ("arm of arm", "arm"), ("apart", "study")):
-            if self._chance(0.4):
-                id = study.resource if above == "study" else uid(f"{above} {study.id}")
-                body: Resource = {"resourceType": "ResearchStudy", "id": uid(f"{name} {study.id}"), "status": "active"}
-                body |= {"title": self._mark(), "partOf": [{"reference": f"ResearchStudy/{id}"}]}
-                sponsor = self.random.choice(["parent", "nobody"])
-                body["sponsor"] = {"reference": f"Organization/{uid(f'Organization {sponsor}')}"}
-                self._store(body, study="" if name == "apart" else study.id, gone=self._chance(0.1))
 
     def _plan(self, study: Study) -> Resource:
         """Store the plan of a study; return the reference to it."""
@@ -244,14 +236,16 @@ class Making:
                 self._place(patient, study)
 
     def _place(self, patient: str, study: Study) -> None:
-        consents = [f"consent {study.id} {patient} {number}" for number in range(self.random.choice([0, 1, 1, 1, 2]))]
+        odd = self._chance(self._odd)
+        count = self.random.choice([0, 1, 1, 2]) if odd else 1
+        consents = [f"consent {study.id} {patient} {number}" for number in range(count)]
         period = {"start": "2026-02-20T10:00:00+01:00"}
         if self._chance(0.3):
             period["end"] = (SIGNED + timedelta(days=self.random.choice([-3, 1, 9, 18, 60]))).isoformat()
         body: Resource = {
             "resourceType": "ResearchSubject", "id": uid(f"subject {study.id} {patient}"),
             "identifier": [{"system": f"{SUBJECT_NUMBER}/{study.id}", "value": self._mark()}],
-            "status": self.random.choice(STATUSES), "period": period,
+            "status": self.random.choice(STATUSES) if odd else "on-study", "period": period,
             "study": {"reference": f"ResearchStudy/{study.resource}"},
             "individual": {"reference": f"Patient/{patient}"}, "assignedArm": "ARM-TREATED",
         }  # fmt: skip
@@ -263,21 +257,11 @@ class Making:
             self._consent(one, patient, study, linked=one != named)
 
     def _consent(self, name: str, patient: str, study: Study, *, linked: bool) -> None:
-        given = self.random.choice(
-            [SIGNED, SIGNED, SIGNED, SIGNED - timedelta(days=20), NOON + timedelta(days=1), None]
-        )
-        provision: Resource = {"type": "permit"}
-        purposes = self.random.choice([["CLINTRCH"], ["CLINTRCH"], ["CLINTRCH", "TREAT"], ["TREAT"]])
-        provision["purpose"] = [{"system": ACT, "code": code} for code in purposes]
-        if self._chance(0.1):
-            provision["type"] = "deny"
-        elif self._chance(0.1):
-            provision["provision"] = [{"type": "deny", "purpose": [{"system": ACT, "code": "CLINTRCH"}]}]
-        if self._chance(0.15):
-            provision["period"] = {"end": self.random.choice(["2026-03-09", "2027-01", "2026-03-12T10:00:00Z"])}
+        odd = self._chance(self._odd)
+        given, provision = self._provision() if odd else (SIGNED, {"type": "permit", "purpose": [RESEARCH]})
         body: Resource = {
             "resourceType": "Consent", "id": uid(name), "patient": {"reference": f"Patient/{patient}"},
-            "status": self.random.choice(["active"] * 6 + ["inactive", "entered-in-error", "proposed", "rejected"]),
+            "status": self.random.choice(CONSENTS) if odd else "active",
             "scope": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "research"}]},
             "category": [{"coding": [{"system": LOINC, "code": "59284-0"}]}], "provision": provision,
             "policyRule": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "OPTIN"}]},
@@ -289,6 +273,21 @@ class Making:
         if given is not None:
             body["dateTime"] = given.isoformat()
         self._store(body, patient, date=given)
+
+    def _provision(self) -> tuple[datetime | None, Resource]:
+        """When a consent was given, and what it permits."""
+        given = self.random.choice(
+            [SIGNED, SIGNED, SIGNED, SIGNED - timedelta(days=20), NOON + timedelta(days=1), None]
+        )
+        purposes = self.random.choice([["CLINTRCH"], ["CLINTRCH"], ["CLINTRCH", "TREAT"], ["TREAT"]])
+        provision: Resource = {"type": "permit", "purpose": [{"system": ACT, "code": code} for code in purposes]}
+        if self._chance(0.1):
+            provision["type"] = "deny"
+        elif self._chance(0.1):
+            provision["provision"] = [{"type": "deny", "purpose": [RESEARCH]}]
+        if self._chance(0.15):
+            provision["period"] = {"end": self.random.choice(["2026-03-09", "2027-01", "2026-03-12T10:00:00Z"])}
+        return given, provision
 
     # --- their data ---------------------------------------------------------------------------------------------------
 

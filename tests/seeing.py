@@ -11,7 +11,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from gateway.fhir import codec
 from gateway.model.access import Caller, Scope
 from gateway.model.delivery import View
 from gateway.model.resource import ResourceVersion
@@ -22,6 +21,7 @@ from tests.asking import Api, Heard
 from tests.entitled import Oracle, revived
 from tests.records import PERSONAL, STUDIES, Making, Record, a_file
 from tests.releasing import KEYS, template
+from tests.routes import Request
 
 EVERYTHING = (Scope("*", "cruds"),)
 MARK = re.compile(r"Zqmark\d{4}q")
@@ -144,11 +144,11 @@ class Scene:
         entries = heard.body.get("entry", ()) if heard.content else ()
         return own | {one["fullUrl"][-36:] for one in entries if one.get("fullUrl", "").startswith("urn:uuid:")}
 
-    def ask(self, client: str, method: str, path: str, body: Any = None, **headers: str) -> Heard:
-        """Ask, and look the answer through. ``path`` may have parameters; ``body`` is JSON values."""
-        sent = b"" if body is None else codec.encode(body)
-        heard = self.api.ask(client, method, path, body=sent, headers=headers)
-        return self.heard(heard, f"{method} {path} {sent.decode()}")
+    def send(self, client: str, release: str, asked: Request) -> Heard:
+        """Make a request, and look the answer through."""
+        path, sent = f"{release.lower()}/{asked.path}", asked.content
+        heard = self.api.ask(client, asked.method, path, body=sent, headers=asked.headers)
+        return self.heard(heard, f"{asked.method} {path} {sent.decode()}")
 
     def get(self, client: str, path: str, query: str = "", **headers: str) -> Heard:
         pairs = [tuple(one.split("=", 1)) for one in query.split("&") if one]

@@ -26,6 +26,7 @@ from gateway.ports import Shown
 from gateway.release.decision import Let
 from gateway.release.policy import Rights
 from gateway.release.release import Releasing
+from gateway.services.lets import Lets
 from gateway.services.subjects import ENTITLING, Standing
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class Chart:
         self._orders: dict[str, list[ResourceVersion]] = {}
         self._decided: dict[str, Let | None] = {}
         self._formed: dict[str, Seen] = {}
+        self._lets = Lets()
         self._met: frozenset[str] = frozenset()
         self._open: list[str] = []
         self._relied: set[str] = set()
@@ -202,7 +204,11 @@ class Chart:
         if not self.patient or self._releasing.permitted(head, self.subject) is not None:
             return bool(self.patient)
         anywhere = self._releasing.links(self.patient, None)
-        return not isinstance(self._releasing.shaped(head, self.subject, anywhere), Let)
+        let = self._releasing.shaped(head, self.subject, anywhere)
+        if not isinstance(let, Let):
+            return True
+        self._lets.keep(head, self.rights, self.subject, anywhere, let)
+        return False
 
     def past(self, version: ResourceVersion) -> Seen | None:
         """Return an earlier version as the view would see it today; None when it would not."""
@@ -261,15 +267,15 @@ class Chart:
         if self._releasing.permitted(version, self.subject) is not None:
             return None
         self._read_ahead(version)
-        lets = self.pull.lets
-        known = lets.find(version, self.rights, self.subject, self._links)
-        if known is not None:
-            return known
+        for lets in (self._lets, self.pull.lets):
+            known = lets.find(version, self.rights, self.subject, self._links)
+            if known is not None:
+                return known
         let = self._releasing.shaped(version, self.subject, self._links)
         if not isinstance(let, Let):
             return None
-        if self._open[:-1]:
-            lets.keep(version, self.rights, self.subject, self._links, let)
+        if self._open[:-1]:  # others will refer to it too
+            self.pull.lets.keep(version, self.rights, self.subject, self._links, let)
         return let
 
     def _form(self, version: ResourceVersion, let: Let) -> Seen:

@@ -39,7 +39,7 @@ class Lets:
     def find(self, version: ResourceVersion, rights: Rights, subject: Subject | None, links: Links) -> Let | None:
         """Return the form of a stored version, if it was formed for this subject and its references lead there yet."""
         known = self._known.get((rights.view, version.change))
-        if known is None or known.subject != subject or not links.still(known.asked):
+        if known is None or not (known.subject is subject or known.subject == subject) or not links.still(known.asked):
             return None
         return known.let
 

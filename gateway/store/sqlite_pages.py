@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import chain
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
-from gateway.store.backend import chunks
-from gateway.store.page_tables import ENDLESS, PageRange, Read, TypedRow, VersionRow, holding, noted_of, reading, rows
+from gateway.store.backend import chunks, driver
+from gateway.store.faults import translate
+from gateway.store.page_tables import ENDLESS, PageRange, Read, TypedRow, VersionRow, holding, noted_of, reading
 from gateway.store.pages import PageRow
 from gateway.store.types import packed
 
@@ -67,12 +69,12 @@ class SqlitePages:
         found: dict[int, Read] = {}
         for some in chunks(ids):
             asked = _filled(some)
-            found.update((row[0], row) for row in rows(connection.exec_driver_sql(_heads(len(asked)), asked)))
+            found.update((row[0], row) for row in _read(connection, _heads(len(asked)), asked))
         return found.values()
 
     def of_resource(self, connection: Connection, id: str) -> Iterable[Read]:
         """Return the pages that hold a version of a resource."""
-        return rows(connection.exec_driver_sql(_RESOURCE, (packed(id),)))
+        return _read(connection, _RESOURCE, (packed(id),))
 
     def of_versions(self, connection: Connection, wanted: Sequence[tuple[str, int]]) -> Iterable[Read]:
         """Return the pages that hold these versions, given by id and version."""
@@ -80,23 +82,22 @@ class SqlitePages:
         for some in chunks(wanted):
             asked = [(packed(id), version) for id, version in some]
             asked = _padded(asked, asked[-1])
-            read = connection.exec_driver_sql(_numbered(len(asked)), tuple(chain(*asked)))
-            found.update((row[0], row) for row in rows(read))
+            found.update((row[0], row) for row in _read(connection, _numbered(len(asked)), tuple(chain(*asked))))
         return found.values()
 
     def of_message(self, connection: Connection, message: int) -> Iterable[Read]:
         """Return the pages a message wrote, ascending."""
-        return rows(connection.exec_driver_sql(_MESSAGE, (message,)))
+        return _read(connection, _MESSAGE, (message,))
 
     def of_type(self, connection: Connection, types: Sequence[str], patients: Sequence[str] | None) -> Iterable[Read]:
         """Return the pages with the newest version of each resource of these types, of these patients when given."""
         if patients is None:
-            return rows(connection.exec_driver_sql(_typed(len(types), 0), tuple(types)))
+            return _read(connection, _typed(len(types), 0), tuple(types))
         found: dict[int, Read] = {}
         for some in chunks(patients):
             asked = _filled(some)
             query = _typed(len(types), len(asked))
-            found.update((row[0], row) for row in rows(connection.exec_driver_sql(query, (*types, *asked))))
+            found.update((row[0], row) for row in _read(connection, query, (*types, *asked)))
         return found.values()
 
     def of_ranges(self, connection: Connection, ranges: Sequence[PageRange]) -> list[list[Read]]:
@@ -107,9 +108,17 @@ class SqlitePages:
             for some in chunks([(place, packed(patient), after, upto) for place, patient, after, upto in alike]):
                 asked = _padded(some, (0, b"", ENDLESS, 0))
                 query = _ranges(len(asked))
-                for page, body, noted, place in connection.exec_driver_sql(query, (*chain(*asked), most - 1)):
+                for page, body, noted, place in _read(connection, query, (*chain(*asked), most - 1)):
                     found[place].append((page, body, noted))
         return found
+
+
+def _read(connection: Connection, query: str, values: Sequence[Any]) -> list[Any]:
+    """Return the rows of a query, past the toolkit, which takes longer over it than the database."""
+    try:
+        return driver(connection).execute(query, values).fetchall()  # type: ignore[no-any-return]  # the driver's own
+    except sqlite3.Error as error:
+        raise translate(error) from None
 
 
 def _padded(values: Sequence[T], last: T) -> list[T]:

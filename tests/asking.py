@@ -127,7 +127,7 @@ class Api:
         self.answered: set[Route] = set()
         self.sight = self._sight()
         groups = partial(study_groups, id_key=KEYS.identity)
-        self.shelf = Shelf(store, self.sight, PageTokens(KEYS.pseudonym), {}, {"Group": groups})
+        self.shelf = Shelf(store, self.sight, PageTokens(KEYS.pseudonym), {"Group": groups})
         self.endpoint = Endpoint()
         self.planner = Planner(policy, self._clock)
         self.rules = fhir_rules(self.shelf, self._more(), now)
@@ -153,7 +153,7 @@ class Api:
         office = Office(store, self.sight, self.planner, KEYS.identity, self._clock)
         reader = Reader([*reading_rules(shelf), *searching_rules(shelf)])
         return [
-            *auditing_rules(store, shelf.tokens),
+            *auditing_rules(shelf),
             *bulk_rules(counter),
             *operation_rules(shelf, 3),
             *terminology_rules(terminology),

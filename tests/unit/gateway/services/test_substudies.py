@@ -301,6 +301,18 @@ def test_it_is_seen_by_the_views_of_its_study_alone(here, desk):
         assert str(answers[0]) == str(answers[1])
 
 
+def test_who_does_not_know_of_which_study_another_is_shows_no_reference_to_it(here, desk):
+    above = made(desk)
+    version = desk.versions(made(desk, MLD.resource, above))[-1]
+    rights = here.policy.rights(View("office", "mld"))
+
+    whole = release(version, rights, None, NOON, reachable=lambda _: True)
+    careful = release(version, rights, None, NOON)
+
+    own, sub = ({"reference": f"ResearchStudy/{id}"} for id in (MLD.resource, above))
+    assert (whole.body["partOf"], careful.body["partOf"]) == ([own, sub], [own])
+
+
 def test_a_pseudonymous_view_knows_it_by_its_own_id(tmp_path):
     with world(tmp_path, pseudonymous()) as here:
         enrolled(here)

@@ -78,8 +78,8 @@ class Oracle:
     def _may_leave(self, version: ResourceVersion) -> bool:
         if version.type not in self.file.release or version.gone:
             return False
-        if version.type == "ResearchStudy":  # one that a client wrote into the study is part of it
-            return version.id == self.study.resource or version.study == self.study.id
+        if version.type == "ResearchStudy":
+            return version.id == self.study.resource
         if version.type in SHARED:
             return True
         return self._of_a_subject(version) and not version.held and self._fits(version)
@@ -88,6 +88,15 @@ class Oracle:
         """The ResearchSubject by which the view may see something of a patient, ``""`` when it may not."""
         place = self._place(patient)
         return str(place["id"]) if place is not None and self._covering(patient, place) else ""
+
+    def names(self, id: str) -> bool:
+        """Whether who writes for the view may name it: what is seen, and a person's place in the study and consents."""
+        head = self._heads[id]
+        place = None if head.gone or head.type not in self.file.release else self._place(head.patient)
+        consents = [] if place is None else self._consents(head.patient, place)
+        return id in self.seen or (
+            place is not None and id in {head.patient, *(one["id"] for one in [place, *consents])}
+        )
 
     def _covering(self, patient: str, place: Resource) -> list[Resource]:
         """The consents that let the view see something of a patient in this place."""

@@ -60,11 +60,11 @@ class Gateway:
     per_minute: int = 1000
 
     def __post_init__(self):
-        clock = lambda: self.now  # noqa: E731 - reads whatever it is set to
-        throttle = Throttle(self.per_minute)
+        clock = self.clock
+        throttle = Throttle(self.per_minute, self.seconds)
         recognition = Recognition(
             self.store,
-            KeySets(self.published),
+            KeySets(self.published, self.seconds),
             KEYS.index,
             clock,
             audience=lambda: URL,
@@ -74,6 +74,12 @@ class Gateway:
         self.tokens = Tokens(
             self.store, recognition, self.authorizer, throttle, KEYS.index, clock, lasts=timedelta(minutes=5)
         )
+
+    def clock(self):
+        return self.now
+
+    def seconds(self):
+        return self.now.timestamp()
 
     def add(self, *clients):
         for client in clients:

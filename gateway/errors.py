@@ -31,6 +31,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -149,11 +150,19 @@ class RequestRefused(GatewayError):
     """A FHIR request cannot be answered as it was asked.
 
     ``status``: of HTTP; ``code``: of http://hl7.org/fhir/issue-type; ``expression``: element paths or parameter names.
-    ``retry_after``: seconds after which it may be asked again. ``what`` names no value that could be personal.
+    ``retry_after``: seconds after which it may be asked again. ``headers``: further ones of the answer. ``what`` names
+    no value that could be personal.
     """
 
     def __init__(
-        self, status: int, code: str, what: str, expression: tuple[str, ...] = (), *, retry_after: int | None = None
+        self,
+        status: int,
+        code: str,
+        what: str,
+        expression: tuple[str, ...] = (),
+        *,
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(what)
         self.status = status
@@ -161,6 +170,7 @@ class RequestRefused(GatewayError):
         self.what = what
         self.expression = expression
         self.retry_after = retry_after
+        self.headers = dict(headers or {})
 
     def __reduce__(self) -> tuple[type[RequestRefused], tuple[int, str, str, tuple[str, ...]]]:
         return type(self), (self.status, self.code, self.what, self.expression)

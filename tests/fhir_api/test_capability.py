@@ -176,3 +176,40 @@ def test_who_has_a_version_is_not_sent_it_again(api, told):
     etag = api.get("client", path).headers["etag"]
     assert api.ask("client", "GET", path, headers={"If-None-Match": etag}).status == 304
     assert api.ask("client", "GET", path, headers={"If-None-Match": 'W/"9"'}).status == 200
+
+
+@pytest.mark.parametrize("format", ["application/fhir+json;fhirVersion=5.0", "application/fhir+json; fhirVersion=4.0"])
+def test_the_release_that_a_format_names_is_the_one_that_is_spoken(api, told, format):
+    spoken = {"r4": "4.0", "r5": "5.0"}[told[0]] in format
+    for heard in (
+        api.get("client", f"{told[0]}/Patient", [("_format", format)]),
+        api.get("client", f"{told[0]}/Patient", accept=format),
+    ):
+        assert heard.status == 200 if spoken else heard.issue == (406, "not-supported")
+
+
+def test_who_names_no_format_takes_any(api):
+    assert api.get("client", "r4/Patient", accept="").status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "r4/metadata", "GET, HEAD"),
+        ("PATCH", "r4/Observation/1/_history/1", "GET, HEAD"),
+        ("TRACE", "r4/ResearchStudy", "DELETE, GET, HEAD, PATCH, POST, PUT"),
+        ("OPTIONS", "r5/Subscription/1", "DELETE, GET, HEAD, PUT"),
+        ("PURGE", "r5", "POST"),
+    ],
+)
+def test_who_asks_by_another_method_is_told_which_there_are(api, method, path, allowed):
+    heard = api.ask("client", method, path)
+    assert heard.issue == (405, "not-supported")
+    assert heard.headers["allow"] == allowed
+
+
+def test_who_is_refused_is_told_whether_it_was_for_the_token(api):
+    without = api.ask("client", "GET", "r4/Patient", raw=[(b"authorization", b"")])
+    assert (without.status, without.headers["www-authenticate"]) == (401, "Bearer")
+    unknown = api.get("nobody", "r4/Patient")
+    assert (unknown.status, unknown.headers["www-authenticate"]) == (401, 'Bearer error="invalid_token"')

@@ -13,8 +13,9 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from gateway.api.fhir.bodies import Pairs, check_may, if_match, location, patch_of, resource_of, search_pairs, status_of
-from gateway.api.fhir.edge import BASES, Routes
+from gateway.api.fhir.edge import BASES
 from gateway.api.fhir.exchange import Asked, Rule, Told
+from gateway.api.fhir.routing import Routes
 from gateway.errors import InvalidResource, RequestRefused, VersionConflict
 from gateway.fhir import codec
 from gateway.fhir.outcome import Issue, operation_outcome

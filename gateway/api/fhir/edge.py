@@ -7,7 +7,7 @@ FHIR (OperationOutcome), and that what an answer discloses is noted before it le
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,10 +18,13 @@ import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.convertors import Convertor, register_url_convertor
+from starlette.routing import Route, request_response
+from starlette.types import Receive, Scope, Send
 
 from gateway.api.fhir.compression import PAYS_FROM, gzipped, takes_gzip
 from gateway.api.fhir.documents import wants_content
 from gateway.api.fhir.exchange import FHIR_JSON, Asked, Handler, Rule, Told
+from gateway.api.fhir.routing import Routes
 from gateway.errors import InvalidResource, RequestRefused, StoreUnavailable, VersionConflict
 from gateway.fhir import codec
 from gateway.fhir.outcome import Issue, operation_outcome
@@ -70,8 +73,18 @@ def fhir_router(edge: Edge, rules: Iterable[Rule]) -> APIRouter:
         served = [rule for rule in listed if release in rule.releases]
         endpoint = partial(_answer, edge, base, release, Routes(served))
         for path in (base, base + "/{path:anything}"):
-            router.add_route(path, endpoint, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+            router.routes.append(Route(path, _EveryMethod(endpoint)))
     return router
+
+
+class _EveryMethod:
+    """An application, as a function would be asked by the methods alone that its route lists: we refuse the others."""
+
+    def __init__(self, endpoint: Callable[[Request], Awaitable[Response]]) -> None:
+        self._application = request_response(endpoint)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._application(scope, receive, send)
 
 
 class _Anything(Convertor[str]):
@@ -87,53 +100,6 @@ class _Anything(Convertor[str]):
 
 
 register_url_convertor("anything", _Anything())
-
-
-class Routes:
-    """Finds the rule for a method and path: literal segments come before named ones."""
-
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self._by_length: dict[int, list[tuple[tuple[str, ...], Rule]]] = {}
-        self._types = {type for rule in rules for type in (*rule.types, rule.path.partition("/")[0])}
-        for rule in rules:
-            segments = tuple(rule.path.split("/")) if rule.path else ()
-            self._by_length.setdefault(len(segments), []).append((segments, rule))
-        for known in self._by_length.values():
-            known.sort(key=lambda one: [segment.startswith("{") for segment in one[0]])
-
-    def find(self, method: str, path: str) -> tuple[Rule, dict[str, str]]:
-        """Return the rule and what its path names. Raises ``RequestRefused``: 404, 405."""
-        segments = tuple(path.split("/")) if path else ()
-        allowed = set()
-        for pattern, rule in self._by_length.get(len(segments), ()):
-            names = _names(pattern, segments)
-            if names is None or ("type" in names and rule.types and names["type"] not in rule.types):
-                continue
-            if rule.method == method:
-                return rule, names
-            allowed.add(rule.method)
-        if allowed:
-            raise RequestRefused(405, "not-supported", f"this is not done by {method}, but by {_either(allowed)}")
-        if segments and segments[0][:1].isupper() and segments[0] not in self._types:
-            raise RequestRefused(404, "not-supported", "resources of this type are not served")
-        raise RequestRefused(404, "not-found", "nothing is served at this address")
-
-
-def _either(methods: Iterable[str]) -> str:
-    return " or ".join(sorted(methods))
-
-
-def _names(pattern: tuple[str, ...], segments: tuple[str, ...]) -> dict[str, str] | None:
-    names = {}
-    for expected, segment in zip(pattern, segments, strict=True):
-        if expected.startswith("{"):
-            # A resource type begins with a capital, an operation with $: neither is an id.
-            if not segment or segment.startswith(("$", "_")) or (expected == "{type}" and not segment[:1].isupper()):
-                return None
-            names[expected[1:-1]] = segment
-        elif expected != segment:
-            return None
-    return names
 
 
 # --- one request ------------------------------------------------------------------------------------------------------
@@ -197,13 +163,13 @@ async def _kept(edge: Edge, answer: Answer) -> None:
 
 def _wanted(release: Release, headers: Mapping[str, str], pairs: Sequence[tuple[str, str]]) -> str:
     """Return the content type to answer in. Raises ``RequestRefused`` (406): only JSON of this release is served."""
-    for name in ("accept", "content-type"):
-        version = _parameter(headers.get(name, ""), "fhirVersion")
+    formats = [value for name, value in pairs if name == "_format"]
+    for text in (headers.get("accept", ""), headers.get("content-type", ""), *formats):
+        version = _parameter(text, "fhirVersion")
         if version and version != VERSIONS[release]:
             raise RequestRefused(406, "not-supported", f"here FHIR {VERSIONS[release]} is spoken, not the one named")
-    asked = [value.partition(";")[0].strip().lower() for name, value in pairs if name == "_format"]
-    accepted = [one.partition(";")[0].strip().lower() for one in headers.get("accept", "*/*").split(",")]
-    for one in asked or accepted:
+    for text in formats or (headers.get("accept", "").strip() or "*/*").split(","):
+        one = text.partition(";")[0].strip().lower()
         if one in _ANY or one in _JSON or one == "application/fhir+ndjson":
             return "application/json" if one == "application/json" else FHIR_JSON
     raise RequestRefused(406, "not-supported", "only JSON is served: application/fhir+json")
@@ -247,7 +213,8 @@ def _form(rule: Rule, headers: Mapping[str, str], body: bytes) -> list[tuple[str
 def _caller(edge: Edge, headers: Mapping[str, str], thumbprint: str | None) -> Caller:
     kind, _, token = headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():
-        raise RequestRefused(401, "login", "a bearer token is needed: get one at the token endpoint")
+        what = "a bearer token is needed: get one at the token endpoint"
+        raise RequestRefused(401, "login", what, headers={"WWW-Authenticate": "Bearer"})
     caller = edge.authorizer.caller(token.strip(), thumbprint)
     edge.authorizer.take(caller.client)
     return caller
@@ -296,10 +263,10 @@ def _response(told: Told, media_type: str, asked: Asked) -> Response:
 
 def _refusal(error: RequestRefused) -> Response:
     issue = Issue(error.what, error.code, "error", error.expression)
-    response = Response(codec.encode(operation_outcome([issue])), error.status)
+    response = Response(codec.encode(operation_outcome([issue])), error.status, error.headers)
     response.headers["Content-Type"] = FHIR_JSON
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     if error.status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
+        response.headers.setdefault("WWW-Authenticate", 'Bearer error="invalid_token"')  # RFC 6750, 3.1
     return response

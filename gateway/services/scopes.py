@@ -26,5 +26,5 @@ def fault_of(scope: Scope) -> str:
             for kind in kinds & known if pairs else ():
                 parse(release, kind, pairs, base=_BASE)
     except RequestRefused as error:
-        return " ".join((*error.expression, error.what))
+        return error.what
     return ""

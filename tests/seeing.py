@@ -105,20 +105,24 @@ class Scene:
             oracle = self.oracles[view]
             for id in oracle.seen:
                 met |= {self.public(view, id)}
-                for version in oracle.versions(id):
-                    met |= set(MARK.findall(version.body.decode()))
+                met |= _marks(oracle, id)
+        for view, id, before in self._graves():
+            met |= {self.public(view, id)} | _marks(before, id)
         return met
+
+    def _graves(self) -> Iterator[tuple[View, str, Oracle]]:
+        """What each view would see, had it not been deleted, and what it would see then."""
+        for view in self.views:
+            for id, head in self.heads.items():
+                oracle = self.oracles[view]
+                if head.gone and head.type in oracle.file.release:
+                    before = Oracle(revived(self.record, id), oracle.file, oracle.study, oracle.now)
+                    if id in before.seen:
+                        yield view, id, before
 
     def is_gone(self, type: str, public: str) -> bool:
         """Whether the client would see it, had it not been deleted."""
-        for view in self.views:
-            for id, head in self.heads.items():
-                if head.gone and (head.type, self.public(view, id)) == (type, public):
-                    oracle = self.oracles[view]
-                    before = Oracle(revived(self.record, id), oracle.file, oracle.study, oracle.now)
-                    if id in before.seen:
-                        return True
-        return False
+        return any((self.heads[id].type, self.public(view, id)) == (type, public) for view, id, _ in self._graves())
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -164,6 +168,10 @@ class Scene:
             assert page.status == 200
             matches += page.resources("match")
         return matches
+
+
+def _marks(oracle: Oracle, id: str) -> set[str]:
+    return {mark for version in oracle.versions(id) for mark in MARK.findall(version.body.decode())}
 
 
 def names(resources: list[dict[str, Any]]) -> list[tuple[str, str]]:

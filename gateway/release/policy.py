@@ -66,6 +66,10 @@ class Rights:
         """Return the internal id behind one the view knows. Raises ``ValueError`` when it is not written as a UUID."""
         return resolve(public, self.study.id, self._key) if self.pseudonymous else written(public)
 
+    def same_ids(self, other: Rights) -> bool:
+        """Whether another view knows a resource by the same id."""
+        return self.pseudonymous == other.pseudonymous and (not self.pseudonymous or self.study.id == other.study.id)
+
     def is_of_study(self, version: ResourceVersion) -> bool:
         """Whether what belongs to no patient is the view's study itself, or a client wrote it into that study."""
         return version.id == self.study.resource or version.study == self.study.id

@@ -113,7 +113,7 @@ class Audits:
         views = self._of_study.get(shown.view.study, [])
         if answer.client == self._caller:
             return [rights for rights in views if rights.view == shown.view]
-        return [rights for rights in views if rights.pseudonymous is views[0].pseudonymous]
+        return [rights for rights in views if rights.same_ids(views[0])]
 
     def _reference(self, rights: Rights, head: ResourceVersion | None) -> dict[str, None]:
         """Return what a view refers to a resource by, where it sees it."""

@@ -163,6 +163,15 @@ class Search:
         """Whether the token lets its bearer search for a type."""
         return bool(self.pull.caller.scopes_for(type, "s"))
 
+    def check(self, query: Query) -> None:
+        """Raise ``RequestRefused`` (403) when the token lets nothing be searched that a chain or ``_has`` leads to."""
+        for types in query.beyond:
+            if not any(map(self.may_see, types)):
+                what = (
+                    f"the token has no scope to search for {' or '.join(sorted(types))}, which decides on what matches"
+                )
+                raise RequestRefused(403, "forbidden", what)
+
     def limits(self, type: str) -> Limits | None:
         """Return what the scopes' queries let through of a type."""
         if type not in self._limits:
@@ -211,7 +220,7 @@ class Search:
     def _found_before(self, query: Query, rights: Rights, head: ResourceVersion) -> bool:
         """Whether an earlier view of the caller's, which knows the resource by the same id, has it as a match."""
         for earlier in self.pull.views[: self.pull.views.index(rights)]:
-            if query.type not in earlier.types or not _same_ids(earlier, rights):
+            if query.type not in earlier.types or not rights.same_ids(earlier):
                 continue
             chart = self.pull.chart(earlier, head.patient)
             seen = chart.seen(head)
@@ -324,11 +333,6 @@ def _internal(rights: Rights, publics: Iterable[str]) -> list[bytes]:
         with suppress(ValueError):
             found.append(rights.internal_id(public).encode())
     return found
-
-
-def _same_ids(one: Rights, other: Rights) -> bool:
-    """Whether two views know a resource by the same id."""
-    return one.pseudonymous == other.pseudonymous and (not one.pseudonymous or one.study.id == other.study.id)
 
 
 MOST_ROUNDS: Final = 3

@@ -20,16 +20,16 @@ def searchset(entries: Iterable[Entry], total: int | None, links: Mapping[str, s
     return _bundle("searchset", total, links, listed)
 
 
-def history(entries: Sequence[tuple[str, bytes, dict[str, Any]]], links: Mapping[str, str]) -> bytes:
-    """Return a history Bundle, newest first; each entry with its ``request`` and ``response``.
+def history(entries: Sequence[tuple[str, bytes, dict[str, Any]]], total: int | None, links: Mapping[str, str]) -> bytes:
+    """Return a page of a history Bundle, newest first; each entry with its ``request`` and ``response``.
 
-    A deletion has no resource (``b""``).
+    A deletion has no resource (``b""``). ``total`` counts the entries of all pages.
     """
     listed = b",".join(
         b"{%b%b%b}" % (_full(url), b'"resource":%b,' % text if text else b"", codec.encode(said)[1:-1])
         for url, text, said in entries
     )
-    return _bundle("history", len(entries), links, listed)
+    return _bundle("history", total, links, listed)
 
 
 def _bundle(kind: str, total: int | None, links: Mapping[str, str], entries: bytes) -> bytes:

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-from gateway.api.fhir.bundles import address, history
 from gateway.api.fhir.documents import BINARY, told_content
-from gateway.api.fhir.exchange import RELEASES, Asked, Handler, Method, Rule, Told, etag, told_seen
+from gateway.api.fhir.exchange import RELEASES, Asked, Handler, Method, Rule, Told, told_seen
+from gateway.api.fhir.histories import History
 from gateway.errors import RequestRefused
 from gateway.fhir import codec
 from gateway.fhir.search.elements import subset
 from gateway.fhir.search.parameters import types
 from gateway.model.resource import ResourceVersion
 from gateway.ports import Store
-from gateway.release.policy import REQUIRED, SHARED
+from gateway.release.policy import REQUIRED
 from gateway.services.chart import Chart, Seen
 from gateway.services.graves import deleted
-from gateway.services.made import Form, Made, Source, shown_of, version_of
+from gateway.services.histories import Grave
+from gateway.services.made import Form, Made, Source, version_of
 from gateway.services.page_tokens import PageTokens
 from gateway.services.pull import Pull, Sight
 from gateway.services.search import Search
@@ -103,29 +103,20 @@ class _Reading:
         raise _deleted() if gone is not None and str(gone.version) == asked.names["version"] else not_found()
 
     def history(self, asked: Asked) -> Told:
-        """Return the versions of a resource, newest first."""
+        """Return a page of the versions of a resource, newest first."""
         asked.scopes(asked.type, "r")
+        history = History(asked, self._shelf.tokens)
         with self._shelf.search(asked) as search:
-            return _history(asked, *self._past(search, asked))
+            past, gone = self._past(search, asked)
+            grave = None if gone is None else Grave(asked.type, asked.id, gone.version, gone.stored_at)
+            return history.of_one(past, grave)
 
     def type_history(self, asked: Asked) -> Told:
-        """Return the newest versions of the resources of a type that changed since a moment (``_since``)."""
+        """Return a page of the versions of all resources of a type, newest first."""
         asked.scopes(asked.type, "s")
-        since = _since(asked)
+        history = History(asked, self._shelf.tokens)
         with self._shelf.search(asked) as search:
-            by_id: dict[str, Form] = {}
-            for rights in search.pull.views:
-                charts = [search.pull.shared(rights)] if asked.type in SHARED else search.pull.charts(rights)
-                seen = (one for chart in charts for one in chart.of_type(asked.type) if search.within(one) is not None)
-                for one in seen:
-                    if since is None or one.last_updated >= since:
-                        by_id.setdefault(one.id, one)
-            for made in search.made(asked.type):
-                if since is None or _moment(made) >= since:
-                    by_id.setdefault(made.id, made)
-        found = list(by_id.values())
-        found.sort(key=lambda one: (_moment(one), one.id), reverse=True)
-        return _history(asked, found[: _count(asked)])
+            return history.of_type(search)
 
     def _found(self, search: Search, asked: Asked) -> tuple[Chart, Seen]:
         """Return a resource the caller sees. Raises ``RequestRefused``: 404, or 410 when it was deleted."""
@@ -159,65 +150,15 @@ def _deleted() -> RequestRefused:
     return RequestRefused(410, "deleted", "this resource was deleted")
 
 
-def _history(asked: Asked, versions: Sequence[Form], gone: ResourceVersion | None = None) -> Told:
-    entries = [(f"{asked.base}/{seen.reference}", seen.text, _said(seen)) for seen in versions]
-    if gone is not None:
-        entries.insert(0, (f"{asked.base}/{asked.type}/{asked.id}", b"", _said_gone(asked, gone)))
-    links = {"self": address(asked.base, asked.path, asked.parameters)}
-    return Told(200, history(entries, links), shown=shown_of(versions))
-
-
-def _said(seen: Form) -> dict[str, Any]:
-    method = "POST" if version_of(seen) == "1" else "PUT"
-    url = seen.type if method == "POST" else seen.reference
-    status = "201" if method == "POST" else "200"
-    response = {"status": status, "etag": etag(seen), "lastModified": _moment(seen).strftime("%Y-%m-%dT%H:%M:%SZ")}
-    return {"request": {"method": method, "url": url}, "response": response}
-
-
-def _moment(seen: Form) -> datetime:
-    """Return when it could be had first; what has been there all along comes before everything."""
-    return seen.last_updated or datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _said_gone(asked: Asked, gone: ResourceVersion) -> dict[str, Any]:
-    response = {
-        "status": "204",
-        "etag": f'W/"{gone.version}"',
-        "lastModified": gone.stored_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }
-    return {"request": {"method": "DELETE", "url": f"{asked.type}/{asked.id}"}, "response": response}
-
-
-def _since(asked: Asked) -> datetime | None:
-    text = dict(asked.parameters).get("_since")
-    if text is None:
-        return None
-    try:
-        since = datetime.fromisoformat(text)
-    except ValueError:
-        since = None
-    if since is None or since.tzinfo is None:
-        raise RequestRefused(400, "value", "_since is an instant with its zone, 2026-03-01T00:00:00Z", ("_since",))
-    return since
-
-
-def _count(asked: Asked) -> int:
-    text = dict(asked.parameters).get("_count", "1000")
-    if not text.isdecimal():
-        raise RequestRefused(400, "value", "_count is a whole number", ("_count",))
-    return min(int(text[:9]), 1000)
-
-
 def _shaped(asked: Asked, seen: Form) -> Told:
     """Return a resource, cut down where that is asked for (``_elements``, ``_summary``)."""
-    wanted = dict(asked.parameters)
-    unknown = wanted.keys() - _PLAIN
+    cuts = dict(asked.parameters)
+    unknown = cuts.keys() - _PLAIN
     if unknown and not asked.lenient:
         raise RequestRefused(400, "not-supported", "a read takes no such parameter", tuple(sorted(unknown)))
     whole = told_seen(asked, seen)
-    if whole.status != 200 or not wanted.keys() & _PLAIN:
+    if whole.status != 200 or not cuts.keys() & _PLAIN:
         return whole
-    elements = tuple(one for one in wanted.get("_elements", "").split(",") if one)
-    cut = subset(asked.release, seen.body, elements=elements, summary=wanted.get("_summary", ""))
+    elements = tuple(one for one in cuts.get("_elements", "").split(",") if one)
+    cut = subset(asked.release, seen.body, elements=elements, summary=cuts.get("_summary", ""))
     return Told(200, codec.encode(cut), whole.headers, whole.shown)

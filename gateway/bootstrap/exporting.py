@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
     from gateway.services.pull import Sight
     from gateway.settings import Settings
 
-WORKERS: Final = 2
-"""Processes that write one long export; each takes some 60 MB while it does."""
+WORKERS: Final = 0
+"""Processes that write one long export beside this one. With one, both take more than 200 MB."""
 
 
 def exporting_rules(settings: Settings, shelf: Shelf, keys: Keys, note: Callable[[Answer], None]) -> list[Rule]:
@@ -46,11 +45,11 @@ def exporting_rules(settings: Settings, shelf: Shelf, keys: Keys, note: Callable
 
 
 def exporter_of(settings: Settings, store: Store, policy: Policy, owner: str) -> Exporter:
-    """Return who writes the exports of this process, those that take long by processes beside it."""
+    """Return who writes the exports of this process, those that take long by a process beside it."""
     from gateway.services.export_process import ProcessWriters
     from gateway.services.exporting import Exporter
 
-    beside = partial(ProcessWriters, partial(_writer, settings), min(WORKERS, os.cpu_count() or 1))
+    beside = partial(ProcessWriters, partial(_writer, settings), WORKERS) if WORKERS else None
     return Exporter(store, _sight(policy), utc_now, owner, beside)
 
 

@@ -14,7 +14,7 @@ from gateway.services.export_process import ProcessWriters
 from gateway.services.exporting import ExportingSettings
 from tests.bench.export import Bench, fill
 
-SUBJECTS, EACH = 20, 6
+SUBJECTS = 16
 
 WRITER = """
 import sys
@@ -42,7 +42,7 @@ def url(request, tmp_path):
         found = f"sqlite:///{tmp_path / 'gateway.db'}"
     else:
         found = request.getfixturevalue("new_postgres_database")()
-    fill(found, SUBJECTS, EACH)
+    fill(found, SUBJECTS, 1)
     return found
 
 

@@ -102,6 +102,42 @@ def test_what_is_not_told_is_refused(api, told):
         assert heard.status == 400
 
 
+@pytest.mark.parametrize(("element", "parameter"), [("searchInclude", "_include"), ("searchRevInclude", "_revinclude")])
+@pytest.mark.parametrize("type", ["ConceptMap", "Subscription", "Observation", "Patient", "ResearchStudy"])
+def test_what_is_not_told_to_go_with_matches_is_refused(api, told, element, parameter, type):
+    release, refused = told[0], 0
+    known = next(one for one in resources(told) if one["type"] == type).get(element, ())
+    for source in types(release.upper()):
+        named = {
+            f"{source}:{one.name}" for one in parameters(release.upper(), source).values() if one.type == "reference"
+        }
+        for value in sorted(named.difference(known)):
+            assert api.get("client", f"{release}/{type}", [(parameter, value)]).status == 400, value
+            refused += 1
+    assert refused > 100
+    assert api.get("client", f"{release}/{type}", [(parameter, "*")]).status == (200 if known else 400)
+
+
+def test_what_can_be_subscribed_to_is_told_and_read(api, told):
+    release, topics = told[0], {"r4": "Basic", "r5": "SubscriptionTopic"}[told[0]]
+    subscription = next(one for one in resources(told) if one["type"] == "Subscription")
+    urls = [
+        one["valueCanonical"] for one in subscription["extension"] if one["url"].endswith("subscriptiontopic-canonical")
+    ]
+    assert len(urls) == len(set(urls)) == 3
+    assert topics in {one["type"] for one in resources(told)}
+    found = [page.resources() for page in api.pages("client", f"{release}/{topics}", [("_count", "2")])]
+    assert [len(one) for one in found] == [2, 1]
+    assert all(any(url in codec.encode(one).decode() for page in found for one in page) for url in urls)
+    if release == "r4":
+        assert api.get("client", "r4/Basic", [("code", "SubscriptionTopic"), ("_summary", "count")]).body["total"] == 3
+        assert api.get("client", "r4/Basic", [("code", "consent"), ("_summary", "count")]).body["total"] == 0
+
+
+def test_who_knows_patients_by_pseudonyms_is_told_by_what_to_search(told):
+    assert "pseudonyms" in told[1]["rest"][0]["documentation"]
+
+
 ROUTES = {
     "read": ("GET", "{type}/{id}"),
     "vread": ("GET", "{type}/{id}/_history/1"),

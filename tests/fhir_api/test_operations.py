@@ -149,6 +149,7 @@ def test_what_cannot_be_answered_is_refused_in_words(edc, subject, path, expecte
 def test_a_page_is_of_the_casebook_it_was_made_for(edc, subject):
     first = next(pages(edc, f"ResearchSubject/{subject['id']}/$everything", _count=1))
     token = parse_qs(urlsplit(first["link"][1]["url"]).query)["_page"][0]
+    assert issue(edc.get(f"{first['link'][1]['url']}&_type=Patient")) == (400, "invalid")
     assert issue(edc.get(f"{subject['individual']['reference']}/$everything", params={"_page": token})) == (
         400,
         "value",

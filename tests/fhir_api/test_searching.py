@@ -7,6 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from gateway.model.access import Scope
+
 
 @pytest.fixture(scope="module", params=["unit", "server_unit"])
 def edc(request):
@@ -49,6 +51,30 @@ def test_a_page_is_for_the_client_it_was_made_for(unit):
         assert other.get(following).status_code == 400
 
 
+@pytest.mark.parametrize("more", ["code=777-3", "nope=7", "_count=3", "_page=again"])
+def test_a_page_is_of_the_search_it_was_told_for_and_no_other(edc, more):
+    first = edc.get("Observation", params={"_count": 1}).json()
+    following = next(link["url"] for link in first["link"] if link["relation"] == "next")
+    assert edc.get(f"{following}&_format=json").status_code == 200
+    refused = edc.get(f"{following}&{more}")
+    assert (refused.status_code, refused.json()["issue"][0]["expression"]) == (400, ["_page"])
+
+
+def test_a_chain_needs_a_scope_for_what_it_leads_to(unit):
+    asked = [
+        ("Observation", "patient.gender", "female", "Patient"),
+        ("Observation", "subject:Patient.identifier", "1", "Patient"),
+        ("ResearchStudy", "_has:ResearchSubject:study:status", "on-study", "ResearchSubject"),
+    ]
+    for type, name, value, beyond in asked:
+        with unit.client("edc", scopes=(Scope(type, "rs"),)) as narrow:
+            refused = narrow.get(type, params={name: value})
+            assert (refused.status_code, refused.json()["issue"][0]["code"]) == (403, "forbidden")
+            assert beyond in refused.json()["issue"][0]["diagnostics"]
+        with unit.client("edc", scopes=(Scope(type, "rs"), Scope(beyond, "rs"))) as wider:
+            assert wider.get(type, params={name: value}).status_code == 200
+
+
 def test_a_search_by_form_is_the_same_search(edc):
     by_url = edc.get("Observation", params={"code": "http://loinc.org|777-3"}).json()
     by_form = edc.post("Observation/_search", data={"code": "http://loinc.org|777-3"}).json()
@@ -62,7 +88,7 @@ def test_nothing_found_is_an_empty_bundle(edc):
 
 
 def test_what_goes_with_the_matches_is_marked_and_not_counted(edc):
-    asked = {"_include": ["ResearchSubject:study", "ResearchSubject:individual"], "_revinclude": "Observation:subject"}
+    asked = {"_include": ["ResearchSubject:study", "ResearchSubject:individual"], "_revinclude:iterate": "Observation:subject"}
     body = edc.get("ResearchSubject", params=asked).json()
     modes = [(entry["search"]["mode"], entry["resource"]["resourceType"]) for entry in body["entry"]]
     assert body["total"] == modes.count(("match", "ResearchSubject"))

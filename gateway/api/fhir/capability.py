@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from gateway import __version__
 from gateway.api.fhir.documents import BINARY
-from gateway.api.fhir.exchange import Asked, Rule, Told, told
+from gateway.api.fhir.exchange import UNSTEADY, Asked, Rule, Told, told
 from gateway.fhir.search.parameters import includes, parameters, revincludes, types
+from gateway.fhir.subscriptions import IG
 from gateway.services.chart import Release
+from gateway.services.topics import TOPICS
 
 FHIR_VERSIONS: Final = {"R4": "4.0.1", "R5": "5.0.0"}
 INTERACTIONS: Final = (
@@ -23,6 +25,12 @@ _SERVICE: Final = "http://terminology.hl7.org/CodeSystem/restful-security-servic
 _DOCUMENTS: Final = (
     "A read or vread that names no FHIR type (Accept, _format) is answered with the content in its own type. There is "
     "no search: a document is found by its DocumentReference, whose content.attachment.url says where it is."
+)
+_TOPIC: Final = f"{IG}/StructureDefinition/capabilitystatement-subscriptiontopic-canonical"
+_VIEWS: Final = (
+    "Each client sees what its views may see; what it may not see does not exist for it. Search matches what is seen: "
+    "where a view knows patients by pseudonyms nobody can be found by a name, a day of birth or a hospital identifier; "
+    "a Patient has its subject number (identifier), its sex (gender) and its year of birth (birthdate) there."
 )
 _DEFINITIONS: Final = "http://hl7.org/fhir/OperationDefinition/"
 
@@ -47,7 +55,7 @@ class _Statement:
         rules = [rule for rule in self._rules if release in rule.releases]
         rest: dict[str, Any] = {
             "mode": "server",
-            "documentation": "Each client sees what its views may see; what it may not see does not exist for it.",
+            "documentation": _VIEWS,
             "security": {
                 "cors": False,
                 "service": [{"coding": [{"system": _SERVICE, "code": "SMART-on-FHIR"}]}],
@@ -87,7 +95,7 @@ def _resource(release: Release, type: str, rules: Sequence[Rule]) -> dict[str, A
         "readHistory": "vread" in done,
         "updateCreate": False,
         "conditionalCreate": "create" in done,
-        "conditionalRead": "not-match",
+        "conditionalRead": "not-supported" if type in UNSTEADY else "not-match",
         "conditionalUpdate": "update" in done,
         "conditionalDelete": "single" if "delete" in done else "not-supported",
         "referencePolicy": ["literal", "local"],
@@ -100,6 +108,8 @@ def _resource(release: Release, type: str, rules: Sequence[Rule]) -> dict[str, A
         ]
     if type == BINARY:
         told["documentation"] = _DOCUMENTS
+    if type == "Subscription":
+        told["extension"] = [{"url": _TOPIC, "valueCanonical": url} for url in TOPICS]
     if operations := [_operation(rule) for rule in here if "$" in rule.path]:
         told["operation"] = _each_once(operations)
     return {name: value for name, value in told.items() if value not in ([], None)}

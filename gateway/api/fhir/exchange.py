@@ -56,6 +56,15 @@ class Asked:
         """The parameters without those of every request."""
         return tuple((name, value) for name, value in self.pairs if name not in CONTROLS)
 
+    @property
+    def page(self) -> str | None:
+        """The token of the page asked for, None: the first. Raises ``RequestRefused`` (400) when it is not alone."""
+        token = dict(self.parameters).get("_page")
+        if token is not None and len(self.parameters) > 1:
+            what = "a page is of the search that it was told for: begin another one for other parameters"
+            raise RequestRefused(400, "invalid", what, ("_page",))
+        return token
+
     @cached_property
     def prefer(self) -> Mapping[str, str]:
         """The preferences, ``respond-async`` with the value ``""`` (RFC 7240)."""

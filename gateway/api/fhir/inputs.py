@@ -32,6 +32,11 @@ class Inputs:
             raise RequestRefused(400, "not-supported", what, tuple(filter(str.isascii, self.ignored)))
         return self
 
+    @property
+    def names(self) -> Collection[str]:
+        """The names of the parameters that stand."""
+        return self._values.keys()
+
     def every(self, name: str) -> list[str]:
         """Return each value of a parameter."""
         found = self._values.get(name, [])

@@ -74,6 +74,9 @@ class _Operations:
         """Return the parameters that the casebook was asked for with, and where it goes on."""
         inputs = Inputs.of(asked, _EVERYTHING)
         token = inputs.one("_page")
+        if token and len(inputs.names) > 1:
+            what = "a page is of the casebook that it was told for: begin another one for other parameters"
+            raise RequestRefused(400, "invalid", what, ("_page",))
         if not token:
             return tuple((name, value) for name in sorted(_EVERYTHING) for value in inputs.every(name)), None
         page = self._shelf.tokens.page(asked.caller.client, token)

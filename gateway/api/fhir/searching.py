@@ -51,11 +51,12 @@ class _Searching:
         pairs, after = self._begun(asked)
         query = parse(asked.release, asked.type, pairs, base=asked.base, lenient=asked.lenient)
         with self._shelf.search(asked) as search:
+            search.check(query)
             return self._told(asked, search, query, after)
 
     def _begun(self, asked: Asked) -> tuple[Sequence[tuple[str, str]], Position | None]:
         """Return the parameters of the search, and where it goes on (None: at its beginning)."""
-        token = dict(asked.parameters).get("_page")
+        token = asked.page
         if token is None:
             return [_spelt(name, value) for name, value in asked.parameters], None
         page = self._shelf.tokens.page(asked.caller.client, token)

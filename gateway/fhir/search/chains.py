@@ -56,7 +56,7 @@ def _chain(release: Release, type: str, name: str, text: str, base: str) -> Filt
         raise Unfit("is no reference, so that nothing can be chained to it")
     found = {each: _inner(release, each, rest, text, base) for each in _targets(release, parameter, target)}
     known = {each: condition for each, condition in found.items() if condition is not None}
-    return Filter(_followed(parameter, known, base)) if known else None
+    return Filter(_followed(parameter, known, base), beyond=frozenset(known)) if known else None
 
 
 def _targets(release: Release, parameter: Parameter, target: str) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ def _has(release: Release, type: str, name: str, text: str, base: str) -> Filter
     if parameter is None or parameter.type != "reference" or not parameter.may_name(type):
         raise Unfit("names no reference to the type that is searched")
     inner = _inner(release, source, rest, text, base)
-    return Filter(_referred_to(source, through, type, inner)) if inner else None
+    return Filter(_referred_to(source, through, type, inner), beyond=frozenset({source})) if inner else None
 
 
 def _referred_to(source: str, through: str, type: str, inner: Filter) -> Holds:

@@ -33,6 +33,7 @@ class Filter:
     ``must``: where there are any, one of them stands in the bytes of every resource that fulfils it. ``subjects``: ids
     of the Patients one of which it belongs to, None: not said. ``of_time``: it looks at ``meta.lastUpdated`` alone;
     ``rising``: and what fulfils it, everything later does. ``named``: ids to one of which it refers, None: not said.
+    ``beyond``: types of one of which it asks another resource; empty: it looks at the resource alone.
     """
 
     holds: Holds
@@ -41,6 +42,7 @@ class Filter:
     of_time: bool = False
     rising: bool = False
     named: frozenset[str] | None = None
+    beyond: frozenset[str] = frozenset()
 
 
 MODIFIERS: Final = {

@@ -18,6 +18,17 @@ DEFINITIONS: Final = "http://hl7.org/fhir/SearchParameter/"
 ANY: Final = "*"
 """As a target: a reference may name any type."""
 
+LINKED: Final = frozenset(
+    {
+        "Binary", "Condition", "Consent", "DiagnosticReport", "DocumentReference", "Encounter", "Group", "Immunization",
+        "MedicationAdministration", "Observation", "Organization", "Patient", "PlanDefinition", "Practitioner",
+        "Procedure", "Provenance", "ResearchStudy", "ResearchSubject", "ServiceRequest", "Specimen", "Task",
+    }
+)  # fmt: skip
+"""The types that are stored: these alone are included with others, or have others included with them."""
+
+_LINKING: Final = LINKED | {"AuditEvent"}
+
 _ALL: Final = "Resource"
 
 
@@ -71,27 +82,33 @@ def types(release: Release) -> tuple[str, ...]:
 
 @cache
 def includes(release: Release, type: str) -> tuple[str, ...]:
-    """Return what ``_include`` may name for a type: its reference parameters, ``Observation:subject`` ….
+    """Return what ``_include`` may name for a type: its references to what is stored, ``Observation:subject`` ….
 
     >>> includes("R4", "ResearchSubject")
     ('ResearchSubject:individual', 'ResearchSubject:patient', 'ResearchSubject:study')
     """
-    found = parameters(release, type).values()
-    return tuple(f"{type}:{each.name}" for each in found if each.type == "reference" and not each.name.startswith("_"))
+    found = parameters(release, type).values() if type in _LINKING else ()
+    return tuple(f"{type}:{each.name}" for each in found if _leads(each))
+
+
+def _leads(parameter: Parameter) -> bool:
+    """Whether a parameter may lead to a resource that is stored; a canonical URL does not."""
+    refers = any(path.datatype == "Reference" for path in parameter.paths)
+    return parameter.type == "reference" and refers and any(map(parameter.may_name, LINKED))
 
 
 @cache
 def revincludes(release: Release, type: str) -> tuple[str, ...]:
-    """Return what ``_revinclude`` may name for a type: reference parameters of any type that may name it.
+    """Return what ``_revinclude`` may name for a type: references of what is stored that may name it.
 
     >>> "Provenance:target" in revincludes("R4", "ResearchSubject")
     True
     """
     return tuple(
         name
-        for source in types(release)
+        for source in sorted(LINKED)
         for name in includes(release, source)
-        if parameters(release, source)[name.partition(":")[2]].may_name(type)
+        if type in LINKED and parameters(release, source)[name.partition(":")[2]].may_name(type)
     )
 
 

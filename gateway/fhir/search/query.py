@@ -94,6 +94,11 @@ class Query:
         """Sets of ids: what matches refers to one of each set."""
         return [each.named for each in self.filters if each.named is not None]
 
+    @property
+    def beyond(self) -> list[frozenset[str]]:
+        """Sets of types: other resources of one of each set decide on what matches."""
+        return [each.beyond for each in self.filters if each.beyond]
+
     def subjects(self) -> frozenset[str] | None:
         """Return the ids of the Patients one of which a match belongs to, None: that is not restricted."""
         said = [each.subjects for each in self.filters if each.subjects is not None]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.fhir.search.grammar import Unfit
-from gateway.fhir.search.parameters import Parameter, Release, includes, parameters, revincludes, types
+from gateway.fhir.search.parameters import LINKED, Parameter, Release, includes, parameters, revincludes, types
 from gateway.fhir.search.references import referred
 from gateway.fhir.search.sorting import SortKey, sort_key
 
@@ -138,21 +138,27 @@ _SINGLE: Final[dict[str, Callable[[Results, Release, str, str], None]]] = {
 
 def _included(release: Release, type: str, text: str, *, iterate: bool, reverse: bool) -> tuple[Include, ...]:
     """Read ``Observation:subject``, ``Observation:subject:Patient``, ``Observation:*`` or ``*``."""
-    if text == "*":
-        names = revincludes(release, type) if reverse else includes(release, type)
-        return tuple(_include(release, *name.split(":"), iterate=iterate) for name in names)
+    here = revincludes(release, type) if reverse else includes(release, type)
     source, *rest = text.split(":")
-    if len(rest) not in (1, 2) or source not in types(release):
+    if text == "*":
+        names: tuple[str, ...] = here
+    elif len(rest) not in (1, 2) or source not in types(release):
         raise Unfit("must be Type:parameter or Type:parameter:Type, of a type that is served")
-    if rest == ["*"]:
-        return tuple(_include(release, *name.split(":"), iterate=iterate) for name in includes(release, source))
-    return (_include(release, source, *rest, iterate=iterate),)
+    elif rest == ["*"]:
+        names = includes(release, source)
+    else:
+        names = (f"{source}:{rest[0]}",)
+    known = includes(release, source) if iterate and type in LINKED and text != "*" else here
+    target = rest[1] if len(rest) == 2 else ""
+    found = tuple(_include(release, name, target, iterate=iterate) for name in names if name in known)
+    if not found or (reverse and not iterate and target not in ("", type)):
+        raise Unfit("names no reference that could lead from or to resources of this type", "not-supported")
+    return found
 
 
-def _include(release: Release, source: str, name: str, target: str = "", *, iterate: bool) -> Include:
-    definition = parameters(release, source).get(name)
-    if definition is None or definition.type != "reference":
-        raise Unfit("names what is no reference parameter of its type", "not-supported")
-    if target and not definition.may_name(target):
+def _include(release: Release, name: str, target: str, *, iterate: bool) -> Include:
+    source, _, parameter = name.partition(":")
+    definition = parameters(release, source)[parameter]
+    if target and not (definition.may_name(target) and target in LINKED):
         raise Unfit("names a type that the parameter never refers to")
-    return Include(source, name, target, iterate, definition)
+    return Include(source, parameter, target, iterate, definition)

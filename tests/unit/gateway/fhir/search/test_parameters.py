@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import RequestRefused
-from gateway.fhir.search.parameters import includes, parameters, revincludes, types
+from gateway.fhir.search.parameters import LINKED, includes, parameters, revincludes, types
+from gateway.release.policy import REQUIRED
 
 ALL = "_id _lastUpdated _profile _security _source _tag"
 
@@ -80,8 +81,14 @@ def test_binary_has_the_parameters_of_every_resource_alone():
     assert sorted(parameters("R4", "Binary")) == sorted(ALL.split())
 
 
+def test_what_is_linked_is_what_a_view_may_be_let_see():
+    assert set(REQUIRED) == LINKED
+
+
 def test_includes_are_the_references_and_revincludes_the_references_to_a_type():
     assert "Observation:subject" in includes("R4", "Observation")
+    assert "Observation:device" not in includes("R4", "Observation")
+    assert "ServiceRequest:instantiates-canonical" not in includes("R4", "ServiceRequest")
     assert "Observation:subject" in revincludes("R4", "Patient")
     assert "Provenance:target" in revincludes("R4", "Observation")
     assert "ResearchSubject:individual" not in revincludes("R5", "Patient")

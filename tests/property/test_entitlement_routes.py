@@ -154,3 +154,15 @@ def _is_answered_as_what_never_was(made: Scene, route: Route, type: str, id: str
     # Whether a grave is the client's is read from the chart; a search opens the chart of a patient of the study.
     if "{id}" in route.path and not any(head.gone or head.type in NEEDED for head in heads):
         assert withheld.statements == missing.statements, (route, type)
+
+
+def test_what_says_nothing_of_what_is_stored_does_not_look_at_it():
+    with scene(0) as made:
+        for route in routes(made.api.rules):
+            if route.interaction in ("$translate", "$lookup", "$expand", "$validate", "capabilities"):
+                type = types_of(route)[0]
+                about = Target(route.release, type, ELSEWHERE.get(type, uid("1")), _new(made, route.release, type))
+                asked = request(route, about)
+                path = f"{route.release.lower()}/{asked.path}"
+                heard = made.api.ask("wide", asked.method, path, body=asked.content, headers=asked.headers)
+                assert (heard.status, heard.statements) == (200, ()), route

@@ -29,6 +29,7 @@ from gateway.services.prepare import StudyResources, prepare
 from gateway.services.receive import Intake
 from gateway.services.translate import Translate
 from gateway.settings import Settings, load
+from tests.contracts.waiting import PATIENCE
 
 ROOT: Final = Path(__file__).parent.parent
 MESSAGES: Final = ROOT / "fixtures" / "messages"
@@ -109,7 +110,7 @@ def play(unit: Settings, *, keys: Keys = KEYS, messages: Iterable[Played] | None
     intake.start()
     with closing(_Stopping(intake)):
         for message in story() if messages is None else messages:
-            answer = intake.receive(unit.feeds[message.feed], message.raw).result(30)
+            answer = intake.receive(unit.feeds[message.feed], message.raw).result(PATIENCE)
             year.answers[message.name] = answer.code
             steps.translate.run()
             steps.deliver()
@@ -126,7 +127,7 @@ def take_in(unit: Settings, messages: Iterable[Played], *, keys: Keys = KEYS) ->
     intake.start()
     with closing(_Stopping(intake)):
         for answer in [intake.receive(unit.feeds[message.feed], message.raw) for message in messages]:
-            answer.result(30)
+            answer.result(PATIENCE)
     steps.translate.run()
     return store
 

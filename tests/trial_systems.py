@@ -85,7 +85,9 @@ class TrialSystems:
     @property
     def received(self):
         """What each recipient holds: id -> ``Type/id`` -> newest resource."""
-        held = {id: {ref: body for ref, body in one.resources.items() if body} for id, one in self._servers.items()}
+        # A copy is made at once; what is looked through may change meanwhile.
+        held = {id: {ref: body for ref, body in one.resources.copy().items() if body}
+                for id, one in self._servers.items()}  # fmt: skip
         for id, reader in self._readers:
             held.setdefault(id, dict(self._before.get(id, {}))).update(reader.resources)
         return held

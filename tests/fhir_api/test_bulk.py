@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from urllib.parse import urlsplit
 
 import pytest
 
 from gateway.model.access import Scope
 from gateway.services.study_groups import group_id
+from tests.contracts.waiting import wait_for
 
 ASYNC = {"Prefer": "respond-async", "Accept": "application/fhir+json"}
 
@@ -32,14 +32,18 @@ def begun(client, path="$export", method="GET", **asked):
 
 
 def finished(client, status):
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        response = client.get(status)
-        if response.status_code != 202:
-            return response
-        assert response.headers["X-Progress"]
-        time.sleep(0.05 * int(response.headers["Retry-After"]))
-    raise AssertionError("the export does not end")
+    answers = []
+
+    def ended():
+        answers.append(client.get(status))
+        if answers[-1].status_code != 202:
+            return True
+        assert answers[-1].headers["X-Progress"]
+        assert int(answers[-1].headers["Retry-After"]) > 0
+        return False
+
+    wait_for(ended, what="the end of the export")
+    return answers[-1]
 
 
 def manifest(client, path="$export", **asked):

@@ -18,13 +18,13 @@ from fhirpy.base.exceptions import OperationOutcome
 
 from gateway.model.access import Scope
 from gateway.model.client import Client, Credential
-from tests.contracts.waiting import wait_for
+from tests.contracts.waiting import PATIENCE, wait_for
 from tests.smart import assertion, key_set, token_request
 
 NODE = Path(__file__).parent / "node"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def asking(unit):
     """Base URL and token of a client of the data capture system's, and what it sees."""
     with unit.client("edc") as client:
@@ -62,7 +62,7 @@ def test_fhirclient(asking):
     server.session.close()
 
 
-def test_fhir_kit_client(asking, node):
+def test_fhir_kit_client(node, asking):
     base, token, total = asking
     told = said(node, "fhir-kit.mjs", base, token)
 
@@ -71,7 +71,7 @@ def test_fhir_kit_client(asking, node):
     assert told["versions"] >= 1
 
 
-def test_medplums_client(asking, node):
+def test_medplums_client(node, asking):
     base, token, total = asking
     told = said(node, "medplum.mjs", base, token)
 
@@ -95,7 +95,7 @@ def said(node, script, *words):
 
 
 def run(*command):
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=NODE)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=NODE)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -107,7 +107,9 @@ def test_the_flow_of_smarts_bulk_data_client(unit):
     with unit.store.begin() as tx:
         keys = Credential(jwks=key_set(("ES384", "bulk")))
         tx.clients.add(Client("bulk-client", views, (Scope("*", "rs"),), keys, now))
-    with httpx.Client(base_url=f"{unit.address}/fhir/r4/", headers={"Accept": "application/json"}, timeout=60) as http:
+    with httpx.Client(
+        base_url=f"{unit.address}/fhir/r4/", headers={"Accept": "application/json"}, timeout=PATIENCE
+    ) as http:
         endpoint = http.get(".well-known/smart-configuration").json()["token_endpoint"]
         token = http.post(endpoint, data=token_request(assertion("bulk-client", endpoint, kid="bulk"))).json()
         http.headers["Authorization"] = f"{token['token_type']} {token['access_token']}"

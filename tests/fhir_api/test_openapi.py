@@ -11,6 +11,8 @@ from hypothesis import Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
+from tests.contracts.waiting import PATIENCE
+
 
 @schemathesis.serializer("application/hl7-v2")
 def hl7v2(_context, value):
@@ -23,7 +25,7 @@ PATHS = {"/hl7v2/{feed_id}", "/auth/token", "/auth/introspect", "/auth/revoke", 
 
 @pytest.fixture(scope="module")
 def told(unit):
-    return httpx.get(f"{unit.address}/openapi.json").json()
+    return httpx.get(f"{unit.address}/openapi.json", timeout=PATIENCE).json()
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def test_nothing_that_is_sent_finds_a_fault(described, mode):
         def sent(case):
             nonlocal asked
             asked += 1
-            assert case.call(timeout=30).status_code < 500 or case.path == "/readyz", case.as_curl_command()
+            assert case.call(timeout=PATIENCE).status_code < 500 or case.path == "/readyz", case.as_curl_command()
 
         with suppress(Unsatisfiable):  # there is nothing to spoil where nothing is sent
             sent()

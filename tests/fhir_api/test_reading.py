@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from gateway.model.access import Scope
+from tests.contracts.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_a_version_and_the_history_say_what_was(analysts):
 
 
 def test_without_a_token_nothing_is_said(unit):
-    response = httpx.get(f"{unit.address}/fhir/r4/Patient")
+    response = httpx.get(f"{unit.address}/fhir/r4/Patient", timeout=PATIENCE)
     assert issue(response) == (401, "login")
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
 

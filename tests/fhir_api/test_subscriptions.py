@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib import import_module
 
 import httpx
@@ -18,12 +18,10 @@ from gateway.fhir import codec
 from gateway.fhir.checks import validate
 from gateway.fhir.subscription_read import SECRET_HEADER
 from gateway.model.access import scopes_of
-from gateway.model.client import AccessToken
-from gateway.services.authorize import token_hash
 from gateway.services.topics import OBSERVATION, SUBJECT_STATUS, TOPICS
 from gateway.settings import load
 from tests.configuration import ROOT, clean_environment, write_keys
-from tests.contracts.waiting import wait_for
+from tests.contracts.waiting import PATIENCE, wait_for
 from tests.fhir_api.unit import RECIPIENTS, Unit
 from tests.subscribing import events, kind, r4, r5
 
@@ -59,19 +57,11 @@ class Year:
     def __init__(self, demo, standin):
         self.demo, self.standin, self.unit, self.made = demo, standin, Unit(demo.gateway), {}
         self.client = self.unit.client("edc")
-        self.other = httpx.Client(base_url=str(self.client.base_url).replace("r4", "r5"), headers=self.client.headers)
-        with self.unit.store.begin(write=False) as tx:
-            self.name = tx.clients.every()[-1].name
-
-    def renew(self):
-        """Give the client another token: the year lasts longer than one."""
-        token = secrets.token_urlsafe(32)
-        ends = datetime.now(UTC) + timedelta(seconds=290)
-        with self.unit.store.begin() as tx:
-            scopes = tx.clients.get(self.name).scopes
-            tx.clients.issue(AccessToken(token_hash(self.unit.keys.index, token), self.name, scopes, ends))
-        for client in (self.client, self.other):
-            client.headers["Authorization"] = f"Bearer {token}"
+        self.other = httpx.Client(
+            base_url=str(self.client.base_url).replace("r4", "r5"),
+            event_hooks={"request": self.client.event_hooks["request"]},
+            timeout=PATIENCE,
+        )
 
     def close(self):
         self.client.close()
@@ -129,10 +119,9 @@ def year(request, tmp_path_factory):
             lived.subscribe("observations", r4(OBSERVATION, content="full-resource"))
             lived.subscribe("haemoglobin", r4(OBSERVATION, criteria=["Observation?code=http://loinc.org|718-7"]))
             lived.subscribe("r5", r5(SUBJECT_STATUS, content="full-resource"), lived.other)
-            wait_for(lambda: all(lived.stands(word) == "active" for word in lived.made), seconds=60)
+            wait_for(lambda: all(lived.stands(word) == "active" for word in lived.made))
             demo.play()
-            wait_for(lived.settled, seconds=120)
-            lived.renew()
+            wait_for(lived.settled)
             yield lived
             lived.close()
     finally:

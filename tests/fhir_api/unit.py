@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -19,6 +20,7 @@ from gateway.model.delivery import View
 from gateway.services.authorize import token_hash
 from gateway.settings import load
 from tests.configuration import ROOT, write_keys
+from tests.contracts.waiting import PATIENCE
 
 RECIPIENTS = {
     "monitor": """
@@ -79,6 +81,7 @@ elements = ["status", "scope", "category", "patient", "dateTime", "policyRule", 
 """Further recipients of the tests, by id: their files."""
 
 EVERYTHING = (Scope("*", "cruds"),)
+TOKEN_SECONDS = 290
 
 
 class Unit:
@@ -97,19 +100,33 @@ class Unit:
         return self.client_of(views, scopes=scopes, release=release, **flags)
 
     def client_of(self, views: tuple[View, ...], *, scopes=EVERYTHING, release="r4", **flags):
-        """Return an HTTP client with a fresh token, of a client of these views."""
-        now = datetime.now(UTC)
-        name, token = f"client-{uuid4()}", secrets.token_urlsafe(32)
+        """Return an HTTP client of a client of these views; it has another token before the last one ends."""
+        name, ends = f"client-{uuid4()}", 0.0
         with self.store.begin() as tx:
+            now = datetime.now(UTC)
             tx.clients.add(Client(name, views, scopes, Credential(), now, per_minute=1_000_000, **flags))
-            hash = token_hash(self.keys.index, token)
-            tx.clients.issue(AccessToken(hash, name, scopes, now + timedelta(seconds=290)))
-        return httpx.Client(
-            base_url=f"{self.address}/fhir/{release}/",
-            headers={"Authorization": f"Bearer {token}"},
-            event_hooks={"response": [keep]},
-            timeout=60,
-        )
+
+        def renew():
+            nonlocal ends
+            ends = time.monotonic() + TOKEN_SECONDS / 2
+            made.headers["Authorization"] = f"Bearer {self._token(name, scopes)}"
+
+        def show(request):
+            if time.monotonic() > ends:
+                renew()
+            request.headers["Authorization"] = made.headers["Authorization"]
+
+        hooks = {"request": [show], "response": [keep]}
+        made = httpx.Client(base_url=f"{self.address}/fhir/{release}/", event_hooks=hooks, timeout=PATIENCE)
+        renew()
+        return made
+
+    def _token(self, client, scopes):
+        token, now = secrets.token_urlsafe(32), datetime.now(UTC)
+        with self.store.begin() as tx:
+            ends = now + timedelta(seconds=TOKEN_SECONDS)
+            tx.clients.issue(AccessToken(token_hash(self.keys.index, token), client, scopes, ends))
+        return token
 
 
 def keep(response):

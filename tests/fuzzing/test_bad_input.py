@@ -25,6 +25,7 @@ from gateway.services.metrics import Metrics
 from gateway.services.receive import Intake
 from gateway.settings import load
 from mappings.translator import SiteTranslator
+from tests.contracts.waiting import PATIENCE
 from tests.deployment import ROOT
 from tests.fuzzing.cases import cases
 from tests.listening import Sender, clock, listening, message, said, sqlite_store
@@ -139,7 +140,7 @@ def served(tmp_path):
 
 def test_over_http_each_is_answered_and_kept(served):
     def converse(group):
-        connection = http.client.HTTPConnection(served.place, timeout=30)
+        connection = http.client.HTTPConnection(served.place, timeout=PATIENCE)
         try:
             for case in group:
                 content = case.content or case.wire

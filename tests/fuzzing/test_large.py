@@ -18,6 +18,7 @@ from gateway.hl7v2.conformance import check
 from gateway.hl7v2.message import parse
 from gateway.settings import load
 from mappings.translator import SiteTranslator
+from tests.contracts.waiting import PATIENCE, wait_for
 from tests.deployment import ROOT
 from tests.listening import Sender, codes, message, msa
 
@@ -49,7 +50,7 @@ def peak(pid):
 
 def test_over_mllp_a_field_of_100_mb_is_refused_and_the_connection_stays_usable(process):
     sender = Sender(process.mllp)
-    sender.socket.settimeout(60)
+    sender.socket.settimeout(PATIENCE)
     sender.socket.sendall(b"\x0b" + message("huge") + b"NTE|1||")
     for _ in range(HUGE):
         sender.socket.sendall(MEGABYTE)
@@ -63,7 +64,7 @@ def test_over_mllp_a_field_of_100_mb_is_refused_and_the_connection_stays_usable(
 
 def test_over_http_a_field_of_100_mb_is_refused_with_an_acknowledgment(process):
     def post(*body, size):
-        with closing(http.client.HTTPConnection(process.place, timeout=60)) as connection:
+        with closing(http.client.HTTPConnection(process.place, timeout=PATIENCE)) as connection:
             connection.putrequest("POST", "/hl7v2/ehr")
             connection.putheader("Content-Type", "application/hl7-v2")
             connection.putheader("Content-Length", str(size))
@@ -89,9 +90,7 @@ def test_a_batch_file_with_a_field_of_100_mb_loses_no_other_message(process):
         batch.write(b"\r" + message("2") + b"BTS|3\r")
     file.rename(file.with_suffix(".hl7"))
     receipt = process.files / "failed" / "batch.hl7.receipt.json"
-    until = time.monotonic() + 60
-    while not receipt.exists() and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_for(receipt.exists, what="the receipt")
 
     said = json.loads(receipt.read_text())["messages"]
     assert [(one["control_id"], one["acknowledgment"]) for one in said] == [("1", "AA"), ("huge", "AR"), ("2", "AA")]
@@ -153,23 +152,22 @@ def settings():
 
 
 def cost(settings, feed, raw):
-    """Processor seconds of this thread for reading, checking and translating once, the better of two."""
-    spent = []
-    for _ in range(2):
-        translator = SiteTranslator(settings.sites, settings.feeds, b"k" * 32)
-        start = time.thread_time()
-        translator.translate(raw, feed, RECEIVED)
-        check(parse(raw))
-        spent.append(time.thread_time() - start)
-    return min(spent)
+    """Processor seconds of this thread for reading, checking and translating once."""
+    translator = SiteTranslator(settings.sites, settings.feeds, b"k" * 32)
+    start = time.thread_time()
+    translator.translate(raw, feed, RECEIVED)
+    check(parse(raw))
+    return time.thread_time() - start
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_a_message_costs_grows_no_faster_than_its_size(settings, shape):
     cost(settings, *raw_of(*SHAPES[shape](1000)))
-    small, large = (cost(settings, *raw_of(*SHAPES[shape](size))) for size in (6_000, 96_000))
+    small = min(cost(settings, *raw_of(*SHAPES[shape](6_000))) for _ in range(2))
+    most = 5 * 16 * max(small, 0.001)  # if it were quadratic: 256 times
 
-    assert large < 5 * 16 * max(small, 0.001)  # if it were quadratic: 256 times
+    large = raw_of(*SHAPES[shape](96_000))
+    assert cost(settings, *large) < most or cost(settings, *large) < most, "not even when it is tried again"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ from typing import Final
 SHARED: Final = ("Organization", "Practitioner", "PlanDefinition", "Group", "ResearchStudy")
 """Types that belong to no patient. A PlanDefinition and a Group are those of the study that refers to them."""
 
+SAYS_OF_OTHERS: Final = ("Provenance",)
+"""Types that belong to a patient or to nobody, as what they speak of does: they are seen where that is seen."""
+
 UNDATED: Final = ("Patient", "ResearchSubject", "Consent", "Provenance", *SHARED)
 """Types without a clinical date: membership alone governs them."""
 

@@ -18,9 +18,12 @@ from gateway.release.blinding import ARM_ELEMENTS, ARM_TYPES, reveals
 from gateway.release.documents import hidden, shows_url
 from gateway.release.elements import Tree, tree_of
 from gateway.release.identity import never, pseudonym, pseudonyms, resolve, written
-from gateway.release.kinds import ANY_OF, CODED, ELEMENTS, NEEDS_TYPE, REQUIRED, SHARED, UNDATED
+from gateway.release.kinds import ANY_OF, CODED, ELEMENTS, NEEDS_TYPE, REQUIRED, SAYS_OF_OTHERS, SHARED, UNDATED
 
-__all__ = ["ANY_OF", "ELEMENTS", "NEEDS_TYPE", "REQUIRED", "SHARED", "UNDATED", "Policy", "Rights", "TypeRights"]
+__all__ = [
+    "ANY_OF", "ELEMENTS", "NEEDS_TYPE", "REQUIRED", "SAYS_OF_OTHERS", "SHARED", "UNDATED", "Policy", "Rights",
+    "TypeRights",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

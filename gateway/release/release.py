@@ -25,7 +25,7 @@ from gateway.release.consent import Entitlement, entitlement
 from gateway.release.decision import Let, Withheld
 from gateway.release.documents import TAKEN_BACK
 from gateway.release.form import Form, Forms, value_name
-from gateway.release.kinds import CODED, REQUIRED, SHARED, UNDATED
+from gateway.release.kinds import CODED, REQUIRED, SAYS_OF_OTHERS, SHARED, UNDATED
 from gateway.release.links import Ids, Links, Reachable
 from gateway.release.outline import outline
 from gateway.release.policy import Rights, TypeRights
@@ -87,7 +87,7 @@ class Releasing:
             return Withheld("type", kind)
         if version.gone:
             return Withheld("deleted")
-        if kind in SHARED:
+        if kind in SHARED or (kind in SAYS_OF_OTHERS and not version.patient):
             return _study_of_view(version, self.rights)
         if subject is None or subject.study != self.rights.study.id or subject.patient != version.patient:
             return Withheld("not-a-subject")

@@ -24,7 +24,7 @@ from gateway.model.resource import ResourceVersion
 from gateway.model.study import Subject
 from gateway.ports import Shown
 from gateway.release.decision import Let
-from gateway.release.policy import Rights
+from gateway.release.policy import SAYS_OF_OTHERS, Rights
 from gateway.release.release import Releasing
 from gateway.services.lets import Lets
 from gateway.services.subjects import ENTITLING, Standing
@@ -101,6 +101,7 @@ class Chart:
         self._relied: set[str] = set()
         self._releasing = releasing or Releasing(rights, pull.now)
         self._links = self._releasing.links(patient, self._reach)
+        self._targets = self._links if patient else self._releasing.links(patient, self._reach_seen)
 
     # --- what is in it ----------------------------------------------------------------------------------------------
 
@@ -257,7 +258,9 @@ class Chart:
         return version.stored_at if since is None else max(version.stored_at, since)
 
     def _decide(self, version: ResourceVersion) -> Let | None:
-        if not self.patient and not self.pull.concerns(self.rights, version):
+        # What is said of something that belongs to nobody concerns whoever sees that.
+        of_others = version.type in SAYS_OF_OTHERS
+        if not self.patient and not of_others and not self.pull.concerns(self.rights, version):
             return None
         return self.let(version)
 
@@ -267,15 +270,16 @@ class Chart:
         if self._releasing.permitted(version, self.subject) is not None:
             return None
         self._read_ahead(version)
+        links = self._targets if version.type in SAYS_OF_OTHERS else self._links
         for lets in (self._lets, self.pull.lets):
-            known = lets.find(version, self.rights, self.subject, self._links)
+            known = lets.find(version, self.rights, self.subject, links)
             if known is not None:
                 return known
-        let = self._releasing.shaped(version, self.subject, self._links)
+        let = self._releasing.shaped(version, self.subject, links)
         if not isinstance(let, Let):
             return None
         if self._open[:-1]:  # others will refer to it too
-            self.pull.lets.keep(version, self.rights, self.subject, self._links, let)
+            self.pull.lets.keep(version, self.rights, self.subject, links, let)
         return let
 
     def _form(self, version: ResourceVersion, let: Let) -> Seen:
@@ -311,12 +315,19 @@ class Chart:
             return True
         return self.sees(head)
 
+    def _reach_seen(self, reference: str) -> bool:
+        """Whether the view sees what belongs to nobody: it need not, only because something is said of it."""
+        type, _, id = reference.partition("/")
+        head = self._head(id)
+        return head is not None and head.type == type and not head.patient and self.sees(head)
+
     def _forget(self) -> None:
         """Decide again on everything: something was taken to be seen, while it was being decided on, that is not."""
         self._decided = {id: let for id, let in self._decided.items() if let is None}
         self._formed.clear()
         self._relied.clear()
         self._links.forget()
+        self._targets.forget()
 
     def _read_all(self) -> None:
         """Read everything of the patient, or all that belongs to nobody, once."""

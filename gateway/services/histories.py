@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from gateway.model.resource import ResourceVersion
 from gateway.ports import ChangeRange
-from gateway.release.policy import SHARED, Rights
+from gateway.release.policy import SAYS_OF_OTHERS, SHARED, Rights
 from gateway.services.chart import Chart, Seen
 from gateway.services.graves import deleted
 from gateway.services.made import Form, Made, version_of
@@ -114,8 +114,9 @@ class TypeHistory:
 
     def _versions(self, rights: Rights) -> Iterator[tuple[Chart, list[ResourceVersion]]]:
         """Yield the charts of a view, each with every version of the type that is in it."""
-        if self._type in SHARED:
+        if self._type in SHARED or self._type in SAYS_OF_OTHERS:
             yield self._pull.shared(rights), self._every([""])[0]
+        if self._type in SHARED:
             return
         patients = self._pull.patients(rights)
         for start in range(0, len(patients), _AT_ONCE):

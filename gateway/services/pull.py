@@ -20,7 +20,7 @@ from gateway.model.access import Caller
 from gateway.model.delivery import View
 from gateway.model.resource import ResourceVersion
 from gateway.ports import ChangeRange, Transaction
-from gateway.release.policy import SHARED, Policy, Rights
+from gateway.release.policy import SAYS_OF_OTHERS, SHARED, Policy, Rights
 from gateway.services.chart import Chart, Release, Seen, place
 from gateway.services.concerns import Concerns
 from gateway.services.enrolments import Enrolments
@@ -139,7 +139,7 @@ class Pull:
         named = self._named(type, id)
         heads = self.tx.resources.heads({internal for _, internal in named})
         found = [(rights, head) for rights, internal in named if (head := heads.get(internal)) and head.type == type]
-        if type in SHARED:
+        if type in SHARED or type in SAYS_OF_OTHERS:
             for rights, _ in named:
                 self._concerning(rights)
         for rights, head in found:

@@ -21,7 +21,7 @@ from gateway.fhir.search.parameters import parameters
 from gateway.fhir.search.query import Include, Query, parse
 from gateway.model.access import Scope
 from gateway.model.resource import ResourceVersion
-from gateway.release.policy import SHARED, Rights
+from gateway.release.policy import SAYS_OF_OTHERS, SHARED, Rights
 from gateway.services.chart import Chart, Release, Seen
 from gateway.services.made import Made, Source
 from gateway.services.page_tokens import Position
@@ -252,24 +252,29 @@ class Search:
         views = [rights for rights in self.pull.views if query.type in rights.types]
         if after is not None:
             places = [(rights.view.recipient, rights.view.study) for rights in views]
-            here = (after.recipient, after.study)
-            views = views[places.index(here) :] if here in places else []
+            begun = (after.recipient, after.study)
+            views = views[places.index(begun) :] if begun in places else []
         for place, rights in enumerate(views):
-            if query.type in SHARED:
+            here = after if not place else None
+            if query.type in SHARED or (query.type in SAYS_OF_OTHERS and not (here and here.patient)):
                 yield self.pull.shared(rights)
-                continue
-            patients = self._patients(rights, query)
-            if after is not None and not place:
-                behind = {after.patient, *self.pull.patients_behind(rights, after.patient)}
-                patients = [one for one in patients if one in behind]
-            if query.type in ENTITLING:
-                yield from self.pull.charts_of_persons(rights, patients)
-            elif len(patients) == 1:
-                yield self.pull.chart(rights, patients[0])
-            elif query.narrow:
-                yield from self.pull.charts_worth(rights, patients, query, NOWHERE)
-            else:
-                yield from self.pull.whole_charts(rights, patients)
+            if query.type not in SHARED:
+                yield from self._personal(rights, query, here)
+
+    def _personal(self, rights: Rights, query: Query, after: Position | None) -> Iterator[Chart]:
+        """Yield the charts of a view's patients behind a position in it."""
+        patients = self._patients(rights, query)
+        if after is not None:
+            behind = {after.patient, *self.pull.patients_behind(rights, after.patient)}
+            patients = [one for one in patients if one in behind]
+        if query.type in ENTITLING:
+            yield from self.pull.charts_of_persons(rights, patients)
+        elif len(patients) == 1:
+            yield self.pull.chart(rights, patients[0])
+        elif query.narrow:
+            yield from self.pull.charts_worth(rights, patients, query, NOWHERE)
+        else:
+            yield from self.pull.whole_charts(rights, patients)
 
     def _patients(self, rights: Rights, query: Query) -> Sequence[str]:
         subjects = query.subjects()

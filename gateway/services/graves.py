@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.model.resource import ResourceVersion
+from gateway.ports import Transaction
 from gateway.services.chart import Chart
 from gateway.services.pull import Pull
+
+_SUBSCRIPTION: Final = "Subscription"
+
+
+def is_gone(pull: Pull, type: str, id: str) -> bool:
+    """Whether a caller is told that a resource was deleted."""
+    return ended(pull.tx, pull.caller.client, id) if type == _SUBSCRIPTION else deleted(pull, type, id) is not None
+
+
+def ended(tx: Transaction, client: str, id: str) -> bool:
+    """Whether a client took a subscription of its own away: that alone is kept of it, in the audit trail."""
+    lines = tx.audit.find(subject=f"subscription/{id}", action="subscription-deleted", limit=1)
+    return any(line.actor == client for line in lines)
 
 
 def deleted(pull: Pull, type: str, id: str) -> tuple[Chart, ResourceVersion] | None:

@@ -23,6 +23,7 @@ from gateway.fhir.subscriptions import Release, Trouble
 from gateway.model.access import Caller
 from gateway.model.subscription import Subscription, SubscriptionState, Terms
 from gateway.ports import AuditEvent, Hook, Store, Transaction
+from gateway.services.graves import ended
 from gateway.services.happenings import Packed, packed
 from gateway.services.pull import Pull, Sight
 from gateway.services.topics import TOPICS, check_criteria, topic_of
@@ -160,6 +161,8 @@ def _check_size(terms: Terms) -> None:
 
 def _own(tx: Transaction, wish: Wish, id: str, *, lock: bool = False) -> Subscription:
     found = tx.subscriptions.get(id, lock=lock) if _is_id(id) else None
+    if found is None and ended(tx, wish.caller.client, id):
+        raise RequestRefused(410, "deleted", "this subscription was deleted")
     if found is None or found.client != wish.caller.client:
         raise RequestRefused(404, "not-found", "there is no such subscription of this client")
     return found

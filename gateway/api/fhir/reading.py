@@ -18,7 +18,7 @@ from gateway.model.resource import ResourceVersion
 from gateway.ports import Store
 from gateway.release.policy import REQUIRED
 from gateway.services.chart import Chart, Seen
-from gateway.services.graves import deleted
+from gateway.services.graves import deleted, is_gone
 from gateway.services.histories import Grave
 from gateway.services.made import Form, Made, Source, version_of
 from gateway.services.page_tokens import PageTokens
@@ -121,7 +121,7 @@ class _Reading:
     def _found(self, search: Search, asked: Asked) -> tuple[Chart, Seen]:
         """Return a resource the caller sees. Raises ``RequestRefused``: 404, or 410 when it was deleted."""
         found = search.pull.read(asked.type, asked.id)
-        if found is None and deleted(search.pull, asked.type, asked.id) is not None:
+        if found is None and is_gone(search.pull, asked.type, asked.id):
             raise _deleted()
         if found is None or search.within(found[1]) is None:
             raise not_found()

@@ -24,11 +24,12 @@ Resource = dict[str, Any]
 
 
 class Code(NamedTuple):
-    """A code of a system; ``display`` is what people call it."""
+    """A code of a system; ``display`` is what people call it. ``version``: of the system, ``""`` whichever."""
 
     system: str
     code: str
     display: str = ""
+    version: str = ""
 
     @property
     def coding(self) -> dict[str, str]:
@@ -114,29 +115,46 @@ class Terminology:
         """Return one of them."""
         return next((one for one in self.of_type(release, type) if one["id"] == id), None)
 
-    def named(self, type: str, *, id: str = "", url: str = "") -> Resource:
-        """Return the R4 form of the one with this id or canonical URL. Raises ``RequestRefused`` (404)."""
-        wanted = url.partition("|")[0]
+    def named(self, type: str, *, id: str = "", url: str = "", version: str = "") -> Resource:
+        """Return the R4 form of the one with this id or canonical URL. Raises ``RequestRefused`` (404).
+
+        ``version``: its business version, ``""`` whichever; it may stand behind the URL as well (``URL|version``).
+        """
+        wanted, _, behind = url.partition("|")
         for one in self.of_type("R4", type):
             if (id and one["id"] == id) or (wanted and one["url"] == wanted):
-                return one
+                if {version, behind} <= {"", one["version"]}:
+                    return one
+                raise RequestRefused(404, "not-found", f"of this {type} there is version {one['version']} alone here")
         raise RequestRefused(404, "not-found", f"there is no such {type} here")
 
     def translate(
-        self, maps: Iterable[Resource], codes: Iterable[Code], target: str = "", *, reverse: bool = False
+        self,
+        maps: Iterable[Resource],
+        codes: Iterable[Code],
+        target: str = "",
+        *,
+        within: Resource | None = None,
+        reverse: bool = False,
     ) -> list[Translated]:
-        """Return what maps say codes are in another system (``target``, where one is named)."""
+        """Return what maps say codes are in another system (``target``, where one is named).
+
+        ``within``: a ValueSet, of whose codes alone (None: of any).
+        """
         wanted = list(codes)
+        allowed = None if within is None else {code[:2] for code in _codes_in(within)}
         found = (one for each in maps for one in _pairs(each, reverse=reverse))
         return [
             Translated(equivalence, to, map)
             for source, to, equivalence, map in found
-            if any(_is(source, code) for code in wanted) and target in ("", to.system)
+            if any(_is(source, code) for code in wanted)
+            and target in ("", to.system)
+            and (allowed is None or to[:2] in allowed)
         ]
 
     def lookup(self, code: Code) -> tuple[Resource, Code]:
         """Return the CodeSystem of a code, and the code with its display. Raises ``RequestRefused`` (404)."""
-        system = self.named("CodeSystem", url=code.system)
+        system = self.named("CodeSystem", url=code.system, version=code.version)
         for one in _codes_of(system):
             if one.code == code.code:
                 return system, one
@@ -145,12 +163,7 @@ class Terminology:
     def expand(self, wanted: Resource, text: str = "", *, offset: int = 0, count: int | None = None) -> Resource:
         """Return a ValueSet with its codes; ``text``: those in which it stands. ``count`` None: all of them."""
         looked = text.casefold()
-        found = [
-            Code(include["system"], concept["code"], concept.get("display", ""))
-            for include in wanted["compose"]["include"]
-            for concept in include["concept"]
-        ]
-        kept = [one for one in found if looked in one.code.casefold() or looked in one.display.casefold()]
+        kept = [one for one in _codes_in(wanted) if looked in one.code.casefold() or looked in one.display.casefold()]
         page = kept[offset:] if count is None else kept[offset : offset + count]
         expansion: Resource = {
             "identifier": f"urn:uuid:{uuid5(NAMESPACE_URL, wanted['url'] + '|' + wanted['version'])}",
@@ -195,6 +208,13 @@ def _pairs(map: Mapping[str, Any], *, reverse: bool) -> Iterator[tuple[Code, Cod
                 target = Code(group.get("target", ""), one["code"], one.get("display", ""))
                 pair = (target, source) if reverse else (source, target)
                 yield *pair, one["equivalence"], map["url"]
+
+
+def _codes_in(wanted: Resource) -> Iterator[Code]:
+    """Yield the codes of a ValueSet."""
+    for include in wanted["compose"]["include"]:
+        for concept in include["concept"]:
+            yield Code(include["system"], concept["code"], concept.get("display", ""))
 
 
 def _codes_of(system: Mapping[str, Any]) -> Iterator[Code]:

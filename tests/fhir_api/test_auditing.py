@@ -28,7 +28,11 @@ def test_whoever_may_audit_finds_who_was_shown_a_patient(looked):
         named = {entity["what"]["reference"] for entity in newest["entity"] if "what" in entity}
         assert {f"Patient/{patient}", *(f"Observation/{id}" for id in results)} <= named
         assert newest["outcome"] == "0"
-        assert auditor.get(f"AuditEvent/{newest['id']}").json() == newest
+        read = auditor.get(f"AuditEvent/{newest['id']}")
+        assert read.json() == newest
+        assert "Last-Modified" in read.headers
+        again = auditor.get(f"AuditEvent/{newest['id']}", headers={"If-None-Match": read.headers["ETag"]})
+        assert (again.status_code, again.content) == (304, b"")
 
 
 def test_its_own_refusals_are_found_by_their_outcome(looked):

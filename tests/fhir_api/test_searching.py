@@ -88,7 +88,10 @@ def test_nothing_found_is_an_empty_bundle(edc):
 
 
 def test_what_goes_with_the_matches_is_marked_and_not_counted(edc):
-    asked = {"_include": ["ResearchSubject:study", "ResearchSubject:individual"], "_revinclude:iterate": "Observation:subject"}
+    asked = {
+        "_include": ["ResearchSubject:study", "ResearchSubject:individual"],
+        "_revinclude:iterate": "Observation:subject",
+    }
     body = edc.get("ResearchSubject", params=asked).json()
     modes = [(entry["search"]["mode"], entry["resource"]["resourceType"]) for entry in body["entry"]]
     assert body["total"] == modes.count(("match", "ResearchSubject"))

@@ -83,6 +83,26 @@ def test_a_code_is_explained(edc):
     assert parameters(again) == found
 
 
+def test_a_code_is_explained_in_the_version_and_with_the_properties_there_are(edc):
+    asked = {"system": OBSERVATION_CODES, "code": "GT-HB"}
+    found = parameters(edc.get("CodeSystem/$lookup", params=asked))
+    version = next(value(one) for one in found if one["name"] == "version")
+    again = edc.get("CodeSystem/$lookup", params={**asked, "version": version, "property": ["display", "definition"]})
+    assert parameters(again) == found
+
+
+@pytest.mark.parametrize(("release", "code", "scope"), [("r4", "code", "target"), ("r5", "sourceCode", "targetScope")])
+def test_a_code_is_translated_into_those_of_a_value_set_alone(unit, release, code, scope):
+    with unit.client("edc", release=release) as client:
+        asked = {"system": OBSERVATION_CODES, code: "GT-HB"}
+        everything = matches(client.get("ConceptMap/$translate", params=asked))
+        assert "http://loinc.org" in {one["concept"]["system"] for one in everything}
+        own = matches(client.get("ConceptMap/$translate", params={**asked, scope: f"{BASE}/ValueSet/observation"}))
+        assert own == []
+        every = matches(client.get("ConceptMap/$translate", params={**asked, scope: f"{BASE}/ValueSet/observed"}))
+        assert every == everything
+
+
 def test_a_value_set_is_expanded(edc):
     by_url = edc.get("ValueSet/$expand", params={"url": f"{BASE}/ValueSet/observation", "filter": "gt-hb"}).json()
     assert by_url["expansion"]["total"] == len(by_url["expansion"]["contains"]) > 0
@@ -103,6 +123,12 @@ def test_a_value_set_is_expanded(edc):
         ("ValueSet/none/$expand", (404, "not-found")),
         ("ValueSet/observation/$expand?count=x", (400, "value")),
         ("ConceptMap/none", (404, "not-found")),
+        ("CodeSystem/$lookup?code=GT-HB&version=99&system=" + OBSERVATION_CODES, (404, "not-found")),
+        (f"CodeSystem/$lookup?code=GT-HB&system={OBSERVATION_CODES}|99", (404, "not-found")),
+        ("CodeSystem/$lookup?code=GT-HB&property=colour&system=" + OBSERVATION_CODES, (400, "not-supported")),
+        ("ValueSet/observation/$expand?valueSetVersion=99", (404, "not-found")),
+        (f"ValueSet/$expand?url={BASE}/ValueSet/observation|99", (404, "not-found")),
+        ("ConceptMap/$translate?code=A&target=http://none.example", (404, "not-found")),
     ],
 )
 def test_what_cannot_be_answered_is_refused_in_words(edc, path, expected):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from gateway.api.fhir.bundles import Entry, address, searchset
-from gateway.api.fhir.exchange import Asked, Rule, Told, told
+from gateway.api.fhir.exchange import Asked, Rule, Told, told_seen
 from gateway.api.fhir.reading import Shelf, not_found
 from gateway.errors import RequestRefused
 from gateway.fhir import codec
@@ -20,6 +20,7 @@ from gateway.fhir.search.elements import subset
 from gateway.fhir.search.query import Query, parse
 from gateway.services.audits import Audits
 from gateway.services.chart import Release, Seen
+from gateway.services.made import Made
 from gateway.services.page_tokens import Page, Position
 from gateway.services.search import Search
 
@@ -62,7 +63,10 @@ class _Auditing:
             event = None if access is None else _event(asked.release, access)
             if event is None or not _within(search, event):
                 raise not_found()
-            return told(_part(asked, query, event), ETag='W/"1"')
+            whole = told_seen(asked, Made(event))
+            if whole.status != 200:
+                return whole
+            return Told(200, codec.encode(_part(asked, query, event)), whole.headers)
 
     def search(self, asked: Asked) -> Told:
         """Return a page of the AuditEvents that match, newest first."""
@@ -86,7 +90,7 @@ class _Auditing:
         return Told(200, searchset(entries, total, links), shown=shown)
 
     def _page(self, asked: Asked) -> Page | None:
-        token = dict(asked.parameters).get("_page")
+        token = asked.page
         page = None if token is None else self._shelf.tokens.page(asked.caller.client, token)
         if page is not None and (page.release, page.path) != (asked.release, "AuditEvent"):
             raise RequestRefused(400, "value", "this page is of another search", ("_page",))

@@ -14,14 +14,19 @@ from gateway.services.pull import Pull
 from gateway.services.terminology import TYPES, Code, Terminology, Translated, relationship
 
 _TRANSLATE: Final = {
-    "R4": ("url", "system", "code", "version", "coding", "codeableConcept", "targetsystem", "reverse"),
+    "R4": ("url", "system", "code", "version", "coding", "codeableConcept", "targetsystem", "target", "reverse"),
     "R5": (
-        *("url", "system", "version", "targetSystem"),
+        *("url", "system", "version", "targetSystem", "targetScope"),
         *("sourceCode", "sourceCoding", "sourceCodeableConcept"),
         *("targetCode", "targetCoding", "targetCodeableConcept"),
     ),
 }
-_LOOKUP: Final = ("system", "code", "version", "coding", "displayLanguage")
+_LOOKUP: Final = ("system", "code", "version", "coding", "displayLanguage", "property")
+_PROPERTIES: Final = frozenset(
+    ("system", "url", "name", "version", "display", "definition", "designation", "parent", "child")
+)
+"""Properties that every code system has (R4, $lookup, property); ours have none of their own."""
+
 _EXPAND: Final = ("url", "valueSetVersion", "filter", "offset", "count")
 
 
@@ -65,7 +70,9 @@ class _Desk:
         chosen = bool(asked.id or url)
         maps = [self._terminology.named("ConceptMap", id=asked.id, url=url)] if chosen else self._maps()
         target = inputs.one("targetsystem" if asked.release == "R4" else "targetSystem")
-        found = self._terminology.translate(maps, codes, target, reverse=reverse)
+        scope = inputs.one("target" if asked.release == "R4" else "targetScope")
+        within = self._terminology.named("ValueSet", url=scope) if scope else None
+        found = self._terminology.translate(maps, codes, target, within=within, reverse=reverse)
         told_ = [{"name": "result", "valueBoolean": bool(found)}]
         if not found:
             told_.append({"name": "message", "valueString": "no map here leads from this code there"})
@@ -78,7 +85,11 @@ class _Desk:
         """Say what a code means (http://hl7.org/fhir/R4/codesystem-operation-lookup.html)."""
         asked.scopes("CodeSystem", "r")
         inputs = Inputs.of(asked, _LOOKUP)
-        code = _code(inputs.one("system"), inputs.one("code"), inputs.structure("coding"))
+        unknown = [one for one in inputs.every("property") if one not in _PROPERTIES and not one.startswith("lang.")]
+        if unknown:
+            what = f"our code systems have no such property, but: {', '.join(sorted(_PROPERTIES))}"
+            raise RequestRefused(400, "not-supported", what, ("property",))
+        code = _code(inputs.one("system"), inputs.one("code"), inputs.structure("coding"), inputs.one("version"))
         if code is None or not code.system:
             raise RequestRefused(400, "required", "a code and its system are needed", ("code", "system"))
         system, found = self._terminology.lookup(code)
@@ -96,7 +107,7 @@ class _Desk:
         url = inputs.one("url")
         if not (asked.id or url):
             raise RequestRefused(400, "required", "the url of a value set is needed", ("url",))
-        wanted = self._terminology.named("ValueSet", id=asked.id, url=url)
+        wanted = self._terminology.named("ValueSet", id=asked.id, url=url, version=inputs.one("valueSetVersion"))
         offset, count = inputs.number("offset") or 0, inputs.number("count")
         expanded = self._terminology.expand(wanted, inputs.one("filter"), offset=offset, count=count)
         return told(to_r5(expanded) if asked.release == "R5" else expanded)
@@ -124,9 +135,9 @@ def _codes(inputs: Inputs, system: str, code: str, coding: str, concept: str) ->
     return [one for one in found if one is not None]
 
 
-def _code(system: str, code: str, coding: dict[str, Any]) -> Code | None:
+def _code(system: str, code: str, coding: dict[str, Any], version: str = "") -> Code | None:
     system, code = coding.get("system", system), coding.get("code", code)
-    return Code(str(system), str(code)) if code else None
+    return Code(str(system), str(code), version=str(coding.get("version", version))) if code else None
 
 
 def _match(asked: Asked, found: Translated) -> dict[str, Any]:

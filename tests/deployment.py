@@ -20,14 +20,12 @@ from fixtures.story import decides
 from gateway.settings import load, read_keys
 from gateway.store import create_store
 from tests.configuration import ROOT, Limits, clean_environment, give_ports, write_config, write_keys
-from tests.contracts.waiting import wait_for
+from tests.contracts.waiting import PATIENCE, wait_for
 from tests.ends import end_of
 from tests.servers.ports import free_ports
 from tests.trial_systems import SECRET, TrialSystems
 
 ROLES = ("listen", "translate", "relay", "deliver", "api")
-STOP_SECONDS = 10
-PATIENCE = 60
 
 
 @dataclass
@@ -141,12 +139,12 @@ class Deployment:
         self._spawn(self.members[name])
 
     def stop(self):
-        """Ask every process to end, and see it end well and in time."""
+        """Ask every process to end, and see it end well: it ends with another status when it takes too long."""
         running = [member for member in self.members.values() if member.running.poll() is None]
         for member in running:
             member.running.terminate()
         for member in running:
-            assert member.running.wait(STOP_SECONDS) == 0, f"{member.name}:\n{self.log_of(member)[-3000:]}"
+            assert member.running.wait(PATIENCE) == 0, f"{member.name}:\n{self.log_of(member)[-3000:]}"
 
     def log_of(self, member):
         return member.log.read_text(errors="replace")
@@ -174,7 +172,7 @@ class Deployment:
         def ready():
             assert member.running.poll() is None, f"{member.name} ended:\n{self.log_of(member)[-3000:]}"
             try:
-                return httpx.get(f"{member.address}/readyz", timeout=5).status_code == 200
+                return httpx.get(f"{member.address}/readyz", timeout=PATIENCE).status_code == 200
             except httpx.HTTPError:
                 return False
 

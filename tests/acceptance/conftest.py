@@ -6,6 +6,7 @@ import itertools
 import os
 import threading
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pika
 import pytest
@@ -23,14 +24,24 @@ def year():
     return story()
 
 
-@pytest.fixture(scope="session")
-def captured(tmp_path_factory):
-    """The folder that every FHIR document the stand-ins receive is written into."""
+WANTED = os.environ.get("FHIR_CAPTURE")
+OURS = TemporaryDirectory(prefix="gateway-captured-")
+CAPTURED = Path(WANTED) / f"acceptance-{os.getpid()}" if WANTED else Path(OURS.name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Keep what trial systems receive in these tests, and in no other tests that this process happens to run."""
     with pytest.MonkeyPatch.context() as patch:
-        wanted = os.environ.get("FHIR_CAPTURE")
-        folder = Path(wanted) / f"acceptance-{os.getpid()}" if wanted else tmp_path_factory.mktemp("captured")
-        patch.setenv("FHIR_CAPTURE", str(folder))
-        yield folder
+        if Path(__file__).parent in item.path.parents:
+            patch.setenv("FHIR_CAPTURE", str(CAPTURED))
+        return (yield)
+
+
+@pytest.fixture(scope="session")
+def captured():
+    """The folder that every FHIR document the stand-ins receive is written into."""
+    return CAPTURED
 
 
 class VirtualHost:
@@ -81,7 +92,7 @@ class Firehose:
 
     def close(self):
         self._stop.set()
-        self._thread.join(10)
+        self._thread.join(60)
         self._connection.close()
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.tls import server_context
 from tests.certificates import Authority
+from tests.contracts.waiting import PATIENCE
 from tests.deployment import Deployment
 from tests.smart import assertion, key_set, token_request
 
@@ -59,12 +60,15 @@ def allow_loopback(deployment, authority):
 
 
 def ask(address, client, kid="k1", scope="system/*.read"):
-    token_url = httpx.get(f"{address}/fhir/r4/.well-known/smart-configuration").json()["token_endpoint"]
-    return httpx.post(token_url, data=token_request(assertion(client, token_url, "ES384", kid), scope))
+    token_url = httpx.get(f"{address}/fhir/r4/.well-known/smart-configuration", timeout=PATIENCE).json()[
+        "token_endpoint"
+    ]
+    form = token_request(assertion(client, token_url, "ES384", kid), scope)
+    return httpx.post(token_url, data=form, timeout=PATIENCE)
 
 
 def studies(address, token):
-    return httpx.get(f"{address}/fhir/r4/ResearchStudy", headers={"Authorization": f"Bearer {token}"})
+    return httpx.get(f"{address}/fhir/r4/ResearchStudy", headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +113,10 @@ def test_in_several_processes_a_token_is_one_of_all_and_an_assertion_of_the_firs
         deployment.command("clients", "add", "edc", "--view", "edc", "--scope", "system/*.rs", "--jwks-file", str(keys))
         one, two = (member.address for member in deployment.members.values())
         form = token_request(assertion("edc", "https://gateway.example/auth/token"))
-        token = httpx.post(f"{one}/auth/token", data=form).json()["access_token"]
+        token = httpx.post(f"{one}/auth/token", data=form, timeout=PATIENCE).json()["access_token"]
 
-        assert httpx.post(f"{two}/auth/token", data=form).json()["error"] == "invalid_client"
+        again = httpx.post(f"{two}/auth/token", data=form, timeout=PATIENCE)
+        assert again.json()["error"] == "invalid_client"
         assert [studies(address, token).status_code for address in (one, two)] == [200, 200]
         deployment.command("clients", "revoke", "edc")
         assert [studies(address, token).status_code for address in (one, two)] == [401, 401]

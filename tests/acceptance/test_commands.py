@@ -107,7 +107,7 @@ def test_replaying_a_delivery_sends_it_again_under_a_new_delivery_id(run, deploy
     before = deployment.trial_systems.taken["registry"]
     held = deployment.end["received"]["registry"]
     assert run("deliveries", "replay", served["id"], "--all").status == 0
-    wait_for(lambda: len(deployment.trial_systems.taken["registry"]) > len(before), 30, "the replayed delivery")
+    wait_for(lambda: len(deployment.trial_systems.taken["registry"]) > len(before), what="the replayed delivery")
     deployment.settle()
     assert deployment.end["received"]["registry"] == held
 
@@ -118,7 +118,7 @@ def test_replaying_a_message_to_one_recipient_reaches_that_one_alone(run, deploy
     done = run("messages", "replay", line["id"], "--recipient", "edc")
     assert done.status == 0
     assert "due again" in done.out
-    wait_for(lambda: len(deployment.trial_systems.taken["edc"]) > len(before["edc"]), 30, "the replayed message")
+    wait_for(lambda: len(deployment.trial_systems.taken["edc"]) > len(before["edc"]), what="the replayed message")
     deployment.settle()
     assert deployment.trial_systems.taken["registry"] == before["registry"]
 
@@ -150,7 +150,7 @@ def test_a_mapped_gap_reaches_the_recipient_with_its_code(run, deployment):
         held = deployment.trial_systems.received["edc"].values()
         return [one for one in held if one["resourceType"] == "Observation" and LOINC in codes_of(one)]
 
-    wait_for(coded, 30, "the mapped code at the recipient")
+    wait_for(coded, what="the mapped code at the recipient")
     assert [str(one["valueQuantity"]["value"]) for one in coded()] == ["3.50"]
     assert [line for line in run("gaps", "list", "--json").records if line["code"] == NEW_CODE] == []
     assert [line for line in run("gaps", "list", "--all", "--json").records if line["code"] == NEW_CODE] != []
@@ -176,8 +176,8 @@ def test_the_audit_trail_is_intact_and_says_who_looked(run):
     def noted():
         return run("audit", "list", "--subject", subject, "--action", "viewed", "--json").records
 
-    wait_for(lambda: any(record["actor"].startswith("anna (") for record in noted()), 20, "the look in the trail")
-    wait_for(lambda: "0 audit" in run("audit", "verify").out.splitlines()[-1], 20, "everything sealed")
+    wait_for(lambda: any(record["actor"].startswith("anna (") for record in noted()), what="the look in the trail")
+    wait_for(lambda: "0 audit" in run("audit", "verify").out.splitlines()[-1], what="everything sealed")
     done = run("audit", "verify", "--json")
     assert (done.status, done.err) == (0, "")
     assert done.records[0]["intact"]

@@ -10,6 +10,7 @@ import pytest
 
 from fixtures.story import decides
 from tests.acceptance.test_crashes import assert_same_end
+from tests.contracts.waiting import wait_for
 from tests.deployment import Deployment
 from tests.servers.postgres import PostgresServer
 
@@ -21,6 +22,9 @@ BEGIN
   IF random() < 0.01 THEN RAISE EXCEPTION 'no space left' USING ERRCODE = '53100'; END IF;
   RETURN NULL;
 END $$
+"""
+WELL = """
+CREATE OR REPLACE FUNCTION fail_now_and_then() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$
 """
 
 
@@ -59,6 +63,8 @@ class Server:
         """Inside, the server has none left for the gateway."""
         self.run("ALTER ROLE unit CONNECTION LIMIT 0")
         self.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'unit'")
+        of_the_gateway = "SELECT FROM pg_stat_activity WHERE usename = 'unit'"
+        wait_for(lambda: not self.run(of_the_gateway)[0].fetchall(), what="the end of its connections")
         yield
         self.run("ALTER ROLE unit CONNECTION LIMIT -1")
 
@@ -73,7 +79,7 @@ class Server:
                 " FOR EACH STATEMENT EXECUTE FUNCTION fail_now_and_then()"
             )
         yield
-        self.run("DROP FUNCTION fail_now_and_then() CASCADE")
+        self.run(WELL)  # taking the triggers away would wait for whoever works on the tables, and they for us
 
 
 @pytest.fixture

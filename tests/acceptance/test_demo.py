@@ -10,6 +10,7 @@ import zipfile
 
 import pytest
 
+from tests.contracts.waiting import PATIENCE
 from tests.deployment import ROOT, clean_environment
 
 SENTENCES = ("What came in", "What it became", "Who received what, and who did not and why", "What waits for a person")
@@ -23,7 +24,7 @@ def demo(folder, **environment):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.contracts.waiting import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "trial-systems.md").read_text()
 
@@ -30,7 +32,7 @@ def demo(tmp_path):
         yield address
     finally:
         running.terminate()
-        running.communicate(timeout=30)
+        running.communicate(timeout=PATIENCE)
 
 
 def reader(folder):
@@ -51,7 +53,14 @@ def shown(beginning):
 
 def run(command, folder):
     done = subprocess.run(
-        command, shell=True, cwd=folder, env=reader(folder), capture_output=True, text=True, timeout=60, check=False
+        command,
+        shell=True,
+        cwd=folder,
+        env=reader(folder),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -9,6 +9,7 @@ import pytest
 
 from adapters.hospital.framing import frame
 from gateway.model.site import Feed
+from tests.contracts.waiting import PATIENCE
 from tests.listening import listening, message, rows
 
 NODE = Path(__file__).parent / "node"
@@ -21,7 +22,7 @@ def store(sqlite_store):
 
 
 def run(*command, **options):
-    done = subprocess.run(command, capture_output=True, timeout=120, check=False, **options)
+    done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False, **options)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
 

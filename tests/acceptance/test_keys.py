@@ -10,7 +10,7 @@ import pytest
 
 from gateway.settings import read_keys
 from tests.command import gateway
-from tests.contracts.waiting import wait_for
+from tests.contracts.waiting import PATIENCE, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_keys_rotate_while_the_gateway_works(deployment, year):
     deployment.play(year[12:14])
     deployment.stop()
     deployment.restart("gateway")
-    wait_for(deployment.is_settled, 60)
+    wait_for(deployment.is_settled)
     assert "KeysMissing" not in deployment.logs
 
 
@@ -61,7 +61,7 @@ def test_without_keys_nothing_starts_outside_the_demo(deployment, tmp_path, name
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
     assert done.returncode == 1

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.settings import load
 from tests.acceptance.test_crashes import assert_same_end, processes_of
-from tests.contracts.waiting import wait_for
+from tests.contracts.waiting import PATIENCE, wait_for
 from tests.deployment import Deployment, Limits
 from tests.ends import end_of
 from tests.load import ACCEPTED, MONITOR, enrolment, histories, result, values
@@ -22,7 +22,6 @@ from tests.servers.proxy import Proxy
 from tests.story import play
 
 PATIENT = 7
-PATIENCE = 40
 
 
 class Way:
@@ -176,7 +175,7 @@ def test_killed_when_a_wake_up_was_published_and_not_confirmed(way, tmp_path):
     trap = way.brokers["relay"].trap(b"deliver.edc", answers=True)
     assert way.deployment.send(message) in ACCEPTED
     assert trap.sprung.wait(PATIENCE)
-    wait_for(lambda: way.deployment.trial_systems.taken["edc"] != before["edc"], PATIENCE, "what the wake-up asked for")
+    wait_for(lambda: way.deployment.trial_systems.taken["edc"] != before["edc"], what="what the wake-up asked for")
     way.crash("relay")
     way.assert_undisturbed(tmp_path)
 
@@ -188,11 +187,11 @@ def test_killed_when_an_event_was_published_and_not_confirmed(way, tmp_path):
     trap = way.brokers["deliver"].trap(b"monitor.mld.Observation", answers=True)
     assert way.deployment.send(message) in ACCEPTED
     assert trap.sprung.wait(PATIENCE)
-    wait_for(lambda: systems.taken["monitor"] != before, PATIENCE, "the event")
+    wait_for(lambda: systems.taken["monitor"] != before, what="the event")
     way.crash("deliver")
     way.assert_undisturbed(tmp_path)
     event = systems.taken["monitor"][-1]
-    wait_for(lambda: event in systems.repeats["monitor"], PATIENCE, "the event once more, under the same id")
+    wait_for(lambda: event in systems.repeats["monitor"], what="the event once more, under the same id")
 
 
 @pytest.mark.parametrize("accepted", [False, True], ids=["mid-delivery", "between-acceptance-and-settling"])
@@ -204,7 +203,7 @@ def test_killed_while_it_delivers(way, tmp_path, accepted):
     assert way.deployment.send(message) in ACCEPTED
     assert all(trap.sprung.wait(PATIENCE) for trap in traps)
     for id in way.recipients:
-        wait_for(lambda id=id: (systems.taken[id] != before[id]) == accepted, PATIENCE, f"what {id} takes")
+        wait_for(lambda id=id: (systems.taken[id] != before[id]) == accepted, what=f"what {id} takes")
     way.crash("deliver")
     way.assert_undisturbed(tmp_path)
     again = set(systems.repeats["registry"]) & set(systems.taken["registry"][len(before["registry"]) :])

@@ -15,7 +15,7 @@ import pytest
 from fixtures.story import decides
 from tests.acceptance.test_crashes import assert_same_end
 from tests.acceptance.test_shutdown import longest_run
-from tests.contracts.waiting import wait_for
+from tests.contracts.waiting import PATIENCE, wait_for
 from tests.deployment import Deployment
 from tests.servers import rabbitmq
 from tests.servers.proxy import Proxy
@@ -41,7 +41,7 @@ class Node:
     def stopped(self):
         """Inside, the node is shut down as an administrator does."""
         self.rabbit.control("stop")
-        self._running.wait(60)
+        self._running.wait(PATIENCE)
         yield
         self._running = rabbitmq.run(self.rabbit)
 
@@ -49,7 +49,7 @@ class Node:
     def killed(self):
         """Inside, the node is gone without a word."""
         os.killpg(self._running.pid, signal.SIGKILL)
-        self._running.wait(60)
+        self._running.wait(PATIENCE)
         yield
         self._running = rabbitmq.run(self.rabbit)
 

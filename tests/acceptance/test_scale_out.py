@@ -78,7 +78,7 @@ def play(deployment, stories, kills=None):
         sending = [senders.submit(send, number) for number in range(SENDERS)]
         try:
             for point, victim in (kills or {}).items():
-                wait_for(lambda point=point: len(answered) >= point, 120, f"{point} answers")
+                wait_for(lambda point=point: len(answered) >= point, what=f"{point} answers")
                 deployment.kill(victim)
             for one in sending:
                 one.result()

@@ -15,7 +15,7 @@ import typer
 from gateway.cli import app, load
 from tests.clear import arguments, clear_columns
 from tests.command import gateway
-from tests.contracts.waiting import wait_for
+from tests.contracts.waiting import PATIENCE, wait_for
 from tests.deployment import Deployment
 
 PASSWORDS = {"database": "Sesame-database-1", "broker": "Sesame-broker-2", "recipient": "Sesame-recipient-3"}
@@ -96,7 +96,7 @@ def test_a_broker_url_that_cannot_be_read_is_not_shown(deployment, secrets, url)
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
     assert (done.returncode, seen(done.stdout + done.stderr, secrets)) == (1, [])
@@ -107,11 +107,11 @@ def test_a_broker_url_that_cannot_be_read_is_not_shown(deployment, secrets, url)
 def test_a_gateway_whose_broker_refuses_it_shows_no_secret_anywhere(deployment, secrets):
     (member,) = deployment.members.values()
     deployment._spawn(member)
-    wait_for(lambda: "the gateway is running" in deployment.log_of(member), 60)
-    wait_for(lambda: "rabbitmq is not reachable" in deployment.log_of(member), 60)
+    wait_for(lambda: "the gateway is running" in deployment.log_of(member))
+    wait_for(lambda: "rabbitmq is not reachable" in deployment.log_of(member))
     shown = {"arguments": arguments(member.running.pid), "database": str(clear_columns(deployment.store))}
     os.killpg(member.running.pid, signal.SIGTERM)
-    member.running.wait(30)
+    member.running.wait(PATIENCE)
 
     shown["logs"] = deployment.log_of(member)
     assert "serve" in shown["arguments"]

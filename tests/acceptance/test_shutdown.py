@@ -14,17 +14,17 @@ import pytest
 
 from fixtures.story import decides
 from tests.acceptance.test_crashes import assert_same_end, processes_of
-from tests.contracts.waiting import wait_for
-from tests.deployment import STOP_SECONDS, Deployment
+from tests.contracts.waiting import PATIENCE, wait_for
+from tests.deployment import Deployment
 
-HURRIED = """
+SERVE = """
 import sys
 from gateway.cli import main, run
-run.STOP_SECONDS = 0.3
+run.STOP_SECONDS = {seconds}
 sys.argv = ["gateway", "serve"]
 main()
 """
-"""``gateway serve`` that gives draining less time than it has, so that the test need not wait as long."""
+"""``gateway serve`` that gives draining less time than it has, so that a test need not wait as long, or more."""
 
 
 @pytest.mark.parametrize("embedded_place", [True, False], ids=["one-process-embedded", "five-processes-on-servers"])
@@ -43,19 +43,19 @@ def test_sigterm_under_load_drains_in_time_though_recipients_hang(embedded_place
 
 
 def test_sigterm_while_starting_is_heard(tmp_path, new_postgres_database, new_virtual_host):
-    with starting(tmp_path, new_postgres_database(), new_virtual_host().url, "-m", "gateway", "serve") as (run, go_on):
+    with starting(tmp_path, new_postgres_database(), new_virtual_host().url, PATIENCE) as (run, go_on):
         run.terminate()
         go_on()
-        _, words = run.communicate(timeout=STOP_SECONDS)
+        _, words = run.communicate(timeout=PATIENCE)
         assert run.returncode == 0, words
         assert "the gateway has stopped" in words
-        wait_for(lambda: not processes_of(run.pid), STOP_SECONDS, "the end of what it had started")
+        wait_for(lambda: not processes_of(run.pid), what="the end of what it had started")
 
 
 def test_what_never_answers_does_not_hold_a_process_that_is_to_end(tmp_path, new_postgres_database):
-    with starting(tmp_path, new_postgres_database(), "", "-c", HURRIED) as (run, _):
+    with starting(tmp_path, new_postgres_database(), "", 0.3) as (run, _):
         run.terminate()
-        _, words = run.communicate(timeout=STOP_SECONDS)
+        _, words = run.communicate(timeout=PATIENCE)
         assert run.returncode == 1
         assert "could not drain in time" in words
         assert "Traceback" not in words
@@ -69,7 +69,7 @@ def terminate_under_load(deployment, messages):
         with deployment.trial_systems.silent():
             for message in messages[:few]:
                 deployment.send(message)
-            wait_for(lambda: deployment.trial_systems.taken != before, 60, "an attempt that hangs")
+            wait_for(lambda: deployment.trial_systems.taken != before, what="an attempt that hangs")
             sent = sender.submit(lambda: [deployment.send(message) for message in messages[few:]])
             deployment.stop()
         deployment.run()
@@ -85,8 +85,8 @@ def longest_run(year):
 
 
 @contextmanager
-def starting(folder, database, broker, *words):
-    """Run Python with these words as a gateway; inside, its start waits for a locked table until the second is called.
+def starting(folder, database, broker, seconds):
+    """Run a gateway that may drain for so many seconds; its start waits for a locked table until the second is called.
 
     The process leads a session of its own; it is killed at the end if it still runs.
     """
@@ -96,7 +96,7 @@ def starting(folder, database, broker, *words):
     with psycopg.connect(database) as locking:
         locking.execute("LOCK TABLE alembic_version")
         run = subprocess.Popen(
-            [sys.executable, *words],
+            [sys.executable, "-c", SERVE.format(seconds=seconds)],
             env=deployment.environment,
             cwd=folder,
             stdout=subprocess.DEVNULL,
@@ -105,7 +105,7 @@ def starting(folder, database, broker, *words):
             start_new_session=True,
         )
         try:
-            wait_for(lambda: is_held_up(database), 60, "the start at the locked table")
+            wait_for(lambda: is_held_up(database), what="the start at the locked table")
             yield run, locking.rollback
         finally:
             if run.poll() is None:

@@ -17,7 +17,7 @@ from gateway.services.authorize import token_hash
 from gateway.services.topics import OBSERVATION
 from gateway.settings import read_keys
 from gateway.store import create_store
-from tests.contracts.waiting import wait_for
+from tests.contracts.waiting import PATIENCE, wait_for
 from tests.deployment import Deployment
 from tests.subscribing import r4
 
@@ -61,6 +61,7 @@ def test_killed_before_the_endpoint_answered_it_is_told_again_under_the_same_num
             f"{member.address}/fhir/r4/Subscription",
             json=r4(OBSERVATION, channel=channel),
             headers={"Authorization": f"Bearer {token}"},
+            timeout=PATIENCE,
         )
         id = answer.json()["id"]
 
@@ -68,19 +69,19 @@ def test_killed_before_the_endpoint_answered_it_is_told_again_under_the_same_num
             with deployment.store.begin(write=False) as tx:
                 return tx.subscriptions.get(id)
 
-        wait_for(lambda: stands().state == "active", 60, "a handshake")
+        wait_for(lambda: stands().state == "active", what="a handshake")
         standin.answering.clear()
         for message in year:
             deployment.send(message)
             deployment.settle()
             if standin.events:
                 break
-        wait_for(lambda: standin.events, 20, "a notification")
+        wait_for(lambda: standin.events, what="a notification")
         taken = list(standin.events)
         deployment.kill("gateway")
         standin.answering.set()
         deployment.restart("gateway")
-        wait_for(lambda: stands().settled == stands().events, 60, "what was told again")
+        wait_for(lambda: stands().settled == stands().events, what="what was told again")
 
         assert standin.events[: 2 * len(taken)] == taken + taken
         known = dict.fromkeys(standin.events)

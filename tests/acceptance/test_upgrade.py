@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from gateway.fhir import codec
+from tests.contracts.waiting import PATIENCE
 from tests.deployment import ROOT, Deployment
 from tests.ends import differences
 from tests.upgrade.make import RECEIVED
@@ -112,7 +113,7 @@ def served(deployment):
             cwd=deployment.folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
     finally:

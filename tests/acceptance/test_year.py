@@ -7,6 +7,7 @@ import pytest
 
 from gateway.fhir import checks, codec
 from tests.clear import arguments, clear_columns
+from tests.contracts.waiting import PATIENCE
 from tests.ends import differences
 from tests.personal import Finder, personal_data, subject_numbers
 from tests.story import EXPECTED_RECEIVED, EXPECTED_STATE
@@ -95,7 +96,7 @@ def test_every_document_a_trial_system_received_is_valid(lived, divided, embedde
 def places(deployment):
     """Where it is read what a deployment writes down in clear."""
     members = list(deployment.members.values())
-    metrics = [httpx.get(f"{one.address}/metrics", timeout=10).text for one in members]
+    metrics = [httpx.get(f"{one.address}/metrics", timeout=PATIENCE).text for one in members]
     held = [reference for held in deployment.trial_systems.received.values() for reference in held]
     found = {
         "logs": deployment.logs,

@@ -14,7 +14,7 @@ from gateway.services.delivery_worker import DeliveryWorker
 from gateway.services.wake_ups import bodies_of
 from tests.contracts.deliveries import FixedPackager, HandClock, ScriptedRecipient, plan
 from tests.contracts.packages import VIEW, internal, observation, patient, recipient, released
-from tests.contracts.waiting import running, wait_for
+from tests.contracts.waiting import PATIENCE, running, wait_for
 
 PAIR = (released(patient()), released(observation(), change=2))
 
@@ -51,7 +51,7 @@ class Blocking(ScriptedRecipient):
             self.at_once += 1
             self.most_at_once = max(self.at_once, self.most_at_once)
         if self.slow in {None, package.delivery}:
-            assert self.go_on.wait(20)
+            assert self.go_on.wait(PATIENCE)
         with self._lock:
             self.at_once -= 1
             return super().deliver(package)

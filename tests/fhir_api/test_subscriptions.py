@@ -227,7 +227,7 @@ def test_subscriptions_are_found_changed_and_taken_away(year):
     with year.unit.client("monitor") as other:
         assert other.get(f"Subscription/{made['id']}").status_code == 404
     assert year.client.delete(f"Subscription/{made['id']}").status_code == 204
-    assert year.client.get(f"Subscription/{made['id']}").status_code == 404
+    assert year.client.get(f"Subscription/{made['id']}").status_code == 410
     year.made.pop("short")
 
 

@@ -12,7 +12,16 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from gateway.api.fhir.bodies import Pairs, check_may, if_match, location, patch_of, resource_of, search_pairs, status_of
+from gateway.api.fhir.bodies import (
+    Pairs,
+    carried_patch,
+    check_may,
+    if_match,
+    location,
+    resource_of,
+    search_pairs,
+    status_of,
+)
 from gateway.api.fhir.edge import BASES
 from gateway.api.fhir.exchange import Asked, Rule, Told
 from gateway.api.fhir.routing import Routes
@@ -182,7 +191,7 @@ def _with_resource(plain: Wanted, one: dict[str, Any], method: str) -> Wanted:
     if not isinstance(resource, dict):
         raise RequestRefused(400, "required", "the resource is missing", (f"{plain.place}.resource",))
     if method == "PATCH":
-        return replace(plain, interaction="patch", patch=patch_of("", resource))
+        return replace(plain, interaction="patch", patch=carried_patch(resource))
     return replace(plain, interaction="create" if method == "POST" else "update", body=resource, full_url=full_url)
 
 

@@ -6,6 +6,7 @@ What is no FHIR JSON is refused here, and never fails later.
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -85,6 +86,23 @@ def patch_of(content_type: str, read: Any) -> Callable[[dict[str, Any]], Any]:
     if as_object(read).get("resourceType") != "Parameters":
         raise RequestRefused(400, "invalid", f"a patch is a Parameters resource, or a list sent as {JSON_PATCH}")
     return partial(fhirpath_patch, read)
+
+
+def carried_patch(resource: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
+    """Return what the patch in a Bundle's entry does: a JSON Patch travels as a Binary (FHIR R4, http.html#patch).
+
+    Raises ``RequestRefused`` (400).
+    """
+    if resource.get("resourceType") != "Binary":
+        return patch_of("", resource)
+    kind, data = resource.get("contentType"), resource.get("data")
+    if not isinstance(kind, str) or kind.partition(";")[0].strip().lower() != JSON_PATCH:
+        raise RequestRefused(400, "not-supported", f"a Binary that is a patch has the contentType {JSON_PATCH}")
+    try:
+        content = b64decode("".join(str(data).split()), validate=True)
+    except ValueError:
+        raise RequestRefused(400, "structure", "the data of the Binary is no base64") from None
+    return patch_of(JSON_PATCH, decoded(content))
 
 
 def status_of(wanted: Wanted, done: Done) -> int:

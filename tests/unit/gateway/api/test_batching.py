@@ -1,5 +1,7 @@
 """Transactions are done whole or not at all, batches entry by entry; answers stand in the order asked."""
 
+import base64
+
 import pytest
 
 from gateway.fhir import codec
@@ -68,6 +70,40 @@ def test_entries_refer_to_each_other_and_are_answered_in_their_order(desk):
     assert answer["entry"][1]["resource"]["protocol"] == [{"reference": f"PlanDefinition/{plan}"}]
     assert answer["entry"][0]["resource"]["protocol"] == [{"reference": f"PlanDefinition/{plan}"}]
     assert answer["entry"][2]["resource"]["status"] == "off-study"
+
+
+def a_binary(content, content_type="application/json-patch+json"):
+    data = base64.b64encode(content.encode()).decode()
+    return {"resourceType": "Binary", "contentType": content_type, "data": data}
+
+
+@pytest.mark.parametrize("kind", ["transaction", "batch"])
+def test_a_json_patch_travels_as_a_binary(desk, kind):
+    subject = uid(f"subject mld {uid('patient')}")
+    url = f"ResearchSubject/{subject}"
+    patch = a_binary('[{"op": "replace", "path": "/status", "value": "off-study"}]')
+
+    answer = send(desk, entry("PATCH", url, patch), kind=kind)
+
+    assert statuses(answer) == ["200 OK"]
+    assert desk.seen(*url.split("/"))["status"] == "off-study"
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        a_binary("[]", "application/xml-patch+xml"),
+        a_binary("[{"),
+        a_binary("{}"),
+        a_binary("") | {"data": "%"},
+        a_binary("") | {"data": None, "contentType": 1},
+    ],
+)
+def test_a_binary_that_is_no_patch_is_refused(here, desk, patch):
+    before = everything(here)
+
+    assert refused(desk, entry("PATCH", f"ResearchStudy/{MLD.resource}", patch)).status == 400
+    assert everything(here) == before
 
 
 def test_a_place_is_given_up_and_another_given_at_once(desk):

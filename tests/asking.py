@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -13,7 +15,7 @@ from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
 from fastapi import FastAPI
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, Pool, event
 
 from fixtures.standins.serving import capture
 from gateway.api.fhir.auditing import auditing_rules
@@ -32,7 +34,7 @@ from gateway.api.fhir.writing import writing_rules
 from gateway.errors import RequestRefused
 from gateway.model.access import Caller
 from gateway.model.names import LOINC, OBSERVATION_CODES
-from gateway.ports import Answer, Store
+from gateway.ports import Answer, Store, Transaction
 from gateway.release.policy import Policy
 from gateway.services.authorize import Authorizer
 from gateway.services.commit import Office
@@ -53,6 +55,7 @@ from tests.subscribing import Endpoint
 
 HOST = "gateway.test"
 BASE = f"http://{HOST}/fhir"
+_VALUE = re.compile(r"[xX]?'[^']*'|\b[0-9]+\b")
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Callers:
     def __init__(self, callers: Iterable[Caller]) -> None:
         self.known = {caller.client: caller for caller in callers}
 
-    def caller(self, token: str, thumbprint: str | None = None) -> Caller:
+    def caller(self, token: str, thumbprint: str | None = None, tx: Transaction | None = None) -> Caller:
         """Return the caller whose name the token is."""
         if token not in self.known:
             raise RequestRefused(401, "login", "the access token is not one that is good here: ask for another one")
@@ -134,11 +137,12 @@ class Api:
         self.exporter = Exporter(store, self._sight(), self._clock, "writer")
         self.notify = Notify(store, self._sight(), self.endpoint, self._clock, "teller")
         self._app = FastAPI(openapi_url=None)
-        edge = Edge(cast("Authorizer", self.callers), self._noting, self._clock, f"http://{HOST}")
+        edge = Edge(store, cast("Authorizer", self.callers), self._noting, self._clock, f"http://{HOST}")
         self._app.include_router(fhir_router(edge, [self._watched(rule) for rule in self.rules]))
         self._runner = asyncio.Runner()
         self._statements: list[str] = []
         event.listen(Engine, "before_cursor_execute", self._count)
+        event.listen(Pool, "checkout", self._trace)
 
     def _sight(self) -> Sight:
         return Sight(self.policy, Enrolments(self.policy), Concerns())
@@ -183,13 +187,20 @@ class Api:
     def close(self) -> None:
         """Let go of everything but the store."""
         event.remove(Engine, "before_cursor_execute", self._count)
+        event.remove(Pool, "checkout", self._trace)
         self._runner.close()
 
     def _clock(self) -> datetime:
         return self.now
 
-    def _count(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        self._statements.append(statement)
+    def _count(self, connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        if connection.dialect.name != "sqlite":
+            self._statements.append(statement)
+
+    def _trace(self, connection: Any, *_: Any) -> None:
+        """Hear of what SQLite is asked from itself: the store asks some of it past the toolkit."""
+        if isinstance(connection, sqlite3.Connection):
+            connection.set_trace_callback(lambda statement: self._statements.append(_VALUE.sub("?", statement)))
 
     def get(self, client: str, path: str, pairs: Iterable[tuple[str, str]] = (), **headers: str) -> Heard:
         """Ask by GET; ``path`` may be a URL that was told."""

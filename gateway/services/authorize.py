@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Final
 
@@ -11,7 +12,7 @@ from gateway.errors import RequestRefused
 from gateway.model.access import Caller
 from gateway.model.delivery import View
 from gateway.model.identity import mac
-from gateway.ports import Clock, Holder, Store
+from gateway.ports import Clock, Holder, Store, Transaction
 from gateway.services.throttle import Throttle
 
 LONGEST: Final = timedelta(seconds=300)
@@ -36,16 +37,17 @@ class Authorizer:
         self._serves = serves
         self._rates: dict[str, int] = {}
 
-    def caller(self, token: str, thumbprint: str | None = None) -> Caller:
+    def caller(self, token: str, thumbprint: str | None = None, tx: Transaction | None = None) -> Caller:
         """Return who shows a token over a connection with a certificate of this thumbprint (x5t#S256; None: with none).
 
+        It is looked up in the transaction that is open, if one is.
         Raises ``RequestRefused``: 401 ``login`` (not a token of ours, taken away, or bound to another certificate) or
         ``expired``.
         """
         if not 0 < len(token) <= _LONGEST_TOKEN:
             raise _login()
-        with self._store.begin(write=False) as tx:
-            holder = tx.clients.holder(token_hash(self._key, token))
+        with nullcontext(tx) if tx else self._store.begin(write=False) as look:
+            holder = look.clients.holder(token_hash(self._key, token))
         if holder is None or holder.revoked or (holder.thumbprint and holder.thumbprint != thumbprint):
             raise _login()
         self._check_time(holder)

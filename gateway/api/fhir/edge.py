@@ -7,8 +7,9 @@ FHIR (OperationOutcome), and that what an answer discloses is noted before it le
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
@@ -23,13 +24,13 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.api.fhir.compression import PAYS_FROM, gzipped, takes_gzip
 from gateway.api.fhir.documents import wants_content
-from gateway.api.fhir.exchange import FHIR_JSON, Asked, Handler, Rule, Told
+from gateway.api.fhir.exchange import FHIR_JSON, Asked, Rule, Told
 from gateway.api.fhir.routing import Routes
 from gateway.errors import InvalidResource, RequestRefused, StoreUnavailable, VersionConflict
 from gateway.fhir import codec
 from gateway.fhir.outcome import Issue, operation_outcome
 from gateway.model.access import Caller
-from gateway.ports import Answer, Clock
+from gateway.ports import Answer, Clock, Store, Transaction
 from gateway.services.authorize import Authorizer
 from gateway.services.chart import Release
 from gateway.services.defect import words_of
@@ -46,6 +47,9 @@ _JSON: Final = frozenset(("application/fhir+json", "application/json", "applicat
 _ANY: Final = frozenset(("*/*", "application/*", "text/*", "text/html"))
 _FORM: Final = "application/x-www-form-urlencoded"
 _BODIES: Final = _JSON | {"application/json-patch+json"}
+_ONE_LOOK: Final = frozenset(("read", "vread", "search-type"))
+"""Interactions that look once, in the very transaction in which it is looked up who asks."""
+
 _NOBODY: Final = Caller("", (), ())
 
 
@@ -57,6 +61,7 @@ class Edge:
     requests are answered: more of them than there are cores only take the processor from each other.
     """
 
+    store: Store
     authorizer: Authorizer
     noting: Callable[[Answer], Future[None]]
     clock: Clock
@@ -142,14 +147,18 @@ def _served(
     edge: Edge, rule: Rule, asked: Asked, thumbprint: str | None, media_type: str
 ) -> tuple[Response, Answer | None]:
     """Return the answer to a request of whom it shows to be, and what is to be noted of it before it leaves."""
-    caller = _NOBODY if rule.open else _caller(edge, asked.headers, thumbprint)
-    known = replace(asked, caller=caller, pairs=asked.pairs + tuple(_form(rule, asked.headers, asked.body)))
-    try:
-        told = _handled(rule.handler, known)
-        response = _response(told, media_type, known)
-    except RequestRefused as error:
-        told, response = Told(error.status), _refusal(error)
-    return response, None if rule.open else _noted(rule, known, told)
+    look = edge.store.begin(write=False) if rule.interaction in _ONE_LOOK else nullcontext()
+    with _refusing(asked), look as tx:
+        caller = _NOBODY if rule.open else _caller(edge, asked.headers, thumbprint, tx)
+        pairs = asked.pairs + tuple(_form(rule, asked.headers, asked.body))
+        known = replace(asked, caller=caller, pairs=pairs, tx=tx)
+        try:
+            with _refusing(known):
+                told = rule.handler(known)
+            response = _response(told, media_type, known)
+        except RequestRefused as error:
+            told, response = Told(error.status), _refusal(error)
+        return response, None if rule.open else _noted(rule, known, told)
 
 
 async def _kept(edge: Edge, answer: Answer) -> None:
@@ -210,20 +219,21 @@ def _form(rule: Rule, headers: Mapping[str, str], body: bytes) -> list[tuple[str
     return []
 
 
-def _caller(edge: Edge, headers: Mapping[str, str], thumbprint: str | None) -> Caller:
+def _caller(edge: Edge, headers: Mapping[str, str], thumbprint: str | None, tx: Transaction | None) -> Caller:
     kind, _, token = headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():
         what = "a bearer token is needed: get one at the token endpoint"
         raise RequestRefused(401, "login", what, headers={"WWW-Authenticate": "Bearer"})
-    caller = edge.authorizer.caller(token.strip(), thumbprint)
+    caller = edge.authorizer.caller(token.strip(), thumbprint, tx)
     edge.authorizer.take(caller.client)
     return caller
 
 
-def _handled(handler: Handler, asked: Asked) -> Told:
-    """Return a handler's answer; every error leaves as a ``RequestRefused``."""
+@contextmanager
+def _refusing(asked: Asked) -> Iterator[None]:
+    """Let every error leave as a ``RequestRefused``."""
     try:
-        return handler(asked)
+        yield
     except RequestRefused:
         raise
     except InvalidResource as error:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from gateway.errors import InvalidResource, RequestRefused
 from gateway.fhir import codec
 from gateway.model.access import Caller, Scope
-from gateway.ports import Shown
+from gateway.ports import Shown, Transaction
 from gateway.services.chart import Release
 from gateway.services.made import Form, shown_of, version_of
 
@@ -40,6 +40,7 @@ class Asked:
     caller: Caller
     now: datetime
     native: bool = False
+    tx: Transaction | None = None
 
     @property
     def type(self) -> str:

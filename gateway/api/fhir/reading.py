@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,8 +39,8 @@ class Shelf:
 
     @contextmanager
     def search(self, asked: Asked) -> Iterator[Search]:
-        """Open a read transaction for a request."""
-        with self.store.begin(write=False) as tx:
+        """Look at what is stored, for a request: in its transaction, or in one of its own."""
+        with nullcontext(asked.tx) if asked.tx else self.store.begin(write=False) as tx:
             yield Search(Pull(tx, self.sight, asked.caller, asked.now, asked.release), asked.base, self.sources)
 
     @property

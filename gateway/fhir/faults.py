@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 
@@ -15,6 +15,18 @@ from gateway.fhir.compiled import model
 from gateway.fhir.outcome import Issue
 from gateway.fhir.piecewise import check_element, check_together
 from gateway.fhir.rules import Broken
+
+_WORDS: Final = {
+    "missing": "is required",
+    "extra_forbidden": "is no element of its type",
+    "string_type": "is no string",
+    "bool_type": "is no boolean",
+    "int_type": "is no whole number",
+    "list_type": "is no list",
+    "string_pattern_mismatch": "has a form that its type does not have",
+    "string_too_short": "is empty",
+}
+"""What pydantic finds, in words of FHIR."""
 
 
 def faults(resource: dict[str, Any], release: Literal["R4", "R5"] = "R4") -> list[Issue]:
@@ -100,6 +112,6 @@ def _of_models(known: Any, resource: dict[str, Any]) -> Iterator[InvalidResource
     except ValidationError as error:
         for one in error.errors(include_url=False, include_context=False, include_input=False):
             path = kind + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in one["loc"])
-            yield InvalidResource(path, f"fhir.resources: {one['type']}")
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-        yield InvalidResource(kind, f"fhir.resources: {type(error).__name__}")
+            yield InvalidResource(path, _WORDS.get(one["type"], "has no value of its type"))
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
+        yield InvalidResource(kind, "is not of the structure of its type")

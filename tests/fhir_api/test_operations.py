@@ -146,6 +146,23 @@ def test_what_cannot_be_answered_is_refused_in_words(edc, subject, path, expecte
     assert issue(edc.get(filled)) == expected
 
 
+@pytest.mark.parametrize("name", ["start", "end"])
+def test_a_day_that_is_none_is_named(edc, subject, name):
+    refused = edc.get(f"{subject['individual']['reference']}/$everything?{name}=garbage").json()["issue"][0]
+    assert refused["expression"] == [name]
+    assert refused["diagnostics"].startswith(name)
+
+
+def test_faults_are_told_in_words_of_fhir(lived):
+    with lived.client("edc", release="r5") as r5:
+        wrong = {"resourceType": "ResearchSubject", "status": 5, "colour": "red"}
+        issues = r5.post("ResearchSubject/$validate", json=wrong).json()["issue"]
+    told = {one["expression"][0]: one["diagnostics"] for one in issues}
+    assert told["ResearchSubject.study"] == "is required"
+    assert told["ResearchSubject.colour"] == "is no element of its type"
+    assert not any("fhir.resources" in one for one in told.values())
+
+
 def test_a_page_is_of_the_casebook_it_was_made_for(edc, subject):
     first = next(pages(edc, f"ResearchSubject/{subject['id']}/$everything", _count=1))
     token = parse_qs(urlsplit(first["link"][1]["url"]).query)["_page"][0]

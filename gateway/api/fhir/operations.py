@@ -12,10 +12,12 @@ from gateway.api.fhir.reading import Shelf, not_found
 from gateway.api.fhir.searching import MOST, USUAL
 from gateway.errors import RequestRefused
 from gateway.fhir import codec
+from gateway.fhir.search.dates import range_of
+from gateway.fhir.search.grammar import Unfit
 from gateway.fhir.search.parameters import types
 from gateway.model.names import BASE
 from gateway.services.enrolment_summary import subjects_of_study, summary
-from gateway.services.everything import CARE_DATES, Casebook, Extent, during
+from gateway.services.everything import Casebook, Extent
 from gateway.services.page_tokens import Page, Position
 from gateway.services.pull import Pull
 from gateway.services.search import Search
@@ -60,7 +62,7 @@ class _Operations:
             found = search.pull.read(anchor, asked.id)
             if found is None or search.within(found[1]) is None:
                 raise not_found()
-            casebook = Casebook(search, found[0], _extent(asked, search, inputs))
+            casebook = Casebook(search, found[0], _extent(asked, inputs))
             page = list(islice(casebook.behind(after), most + 1))
             links = {"self": address(asked.base, asked.path, pairs)}
             if len(page) > most:
@@ -114,12 +116,19 @@ def _most(inputs: Inputs) -> int:
     return wanted or USUAL
 
 
-def _extent(asked: Asked, search: Search, inputs: Inputs) -> Extent:
+def _extent(asked: Asked, inputs: Inputs) -> Extent:
     """Return what of the casebook is asked for. Raises ``RequestRefused`` (400)."""
     named = inputs.listed("_type")
     if set(named) - set(types(asked.release)):
         raise RequestRefused(400, "not-supported", "_type names a type that is not served", ("_type",))
-    extent = Extent(inputs.one("start"), inputs.one("end"), inputs.instant("_since"), frozenset(named))
-    for type in CARE_DATES:
-        during(search, type, extent)
-    return extent
+    return Extent(_day(inputs, "start"), _day(inputs, "end"), inputs.instant("_since"), frozenset(named))
+
+
+def _day(inputs: Inputs, name: str) -> str:
+    text = inputs.one(name)
+    try:
+        if text:
+            range_of(text)
+    except Unfit:
+        raise RequestRefused(400, "invalid", f"{name} is a date: 2026-03-01", (name,)) from None
+    return text

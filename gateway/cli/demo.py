@@ -41,6 +41,7 @@ class Demo:
         self._secret = secrets.token_hex(16)
         self._environment = dict.fromkeys(_secret_names(settings), self._secret)
         os.environ.update(self._environment)
+        self._passes = settings.embedded and "GATEWAY_DATA" not in os.environ
         self._standins: dict[str, StandIn] = {}
         self.settings = self._prepared(settings)
         self.gateway = Gateway(self.settings)
@@ -71,7 +72,7 @@ class Demo:
         self.close()
 
     def close(self) -> None:
-        """End the gateway and its stand-ins; what they held is gone."""
+        """End the gateway and its stand-ins; what those held is gone."""
         self.gateway.stop()
         for standin in self._standins.values():
             standin.close()
@@ -116,7 +117,7 @@ class Demo:
         for name, address in self.gateway.addresses.items():
             what = f"{address}/fhir/r4 (/metadata), {address}/metrics, {address}/readyz" if name == "http" else address
             out(f"  {name:10} {what}")
-        out("Ctrl-C ends it; its data is then gone.")
+        out("Ctrl-C ends it; " + ("its data is then gone." if self._passes else "its data stays where it is."))
 
     def _prepared(self, settings: Settings) -> Settings:
         recipients = {}

@@ -50,7 +50,11 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="End when everything is delivered.")] = False,
     config: Config = None,
 ) -> None:
-    """Run the fictional unit: play a year of messages into it and show what became of them, and who received what."""
+    """Run the fictional unit: play a year of messages into it and show what became of them, and who received what.
+
+    It listens on free ports, whatever the configuration says, and prints them. Its data is gone when it ends, unless
+    GATEWAY_DATA or GATEWAY_DATABASE_URL says where to keep it.
+    """
     from gateway.cli.demo import Demo
 
     log_to_stderr("warning")

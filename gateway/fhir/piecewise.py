@@ -17,18 +17,19 @@ from gateway.fhir.invariants_more import Invariant
 from gateway.fhir.rules import Broken, Scope
 
 
-def check_element(kind: str, name: str, value: Any) -> bool:
+def check_element(kind: str, name: str, value: Any, *, in_transaction: bool = False) -> bool:
     """Check one element of a resource type; raise ``InvalidResource`` at the first rule it breaks.
 
     True: the verdict holds whatever stands beside it. False: it does not (references into the resource itself, nulls,
     extensions of a primitive, contained resources), and only ``checks.check`` can tell of the whole.
+    ``in_transaction`` is as there.
 
     >>> check_element("Observation", "status", "final")
     True
     """
     if name.startswith("_") or name == "contained":
         return False
-    scope = Scope()
+    scope = Scope(in_transaction)
     try:
         rule = resource_shape(kind).element(name)
         rule(value, scope)

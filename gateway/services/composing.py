@@ -11,6 +11,7 @@ from gateway.errors import InvalidResource, RequestRefused
 from gateway.fhir import codec
 from gateway.fhir.checks import validate
 from gateway.fhir.from_r5 import from_r5
+from gateway.fhir.piecewise import check_element
 from gateway.fhir.r5_trial import link_id
 from gateway.fhir.references import references
 from gateway.model.names import CONSENT_STUDY, STUDY_ID
@@ -34,6 +35,7 @@ _FIXED: Final = {"ResearchSubject": ("study", "individual"), "Consent": ("patien
 """Elements that say whose a resource is: they stay as they are."""
 
 _SUBSETTED: Final = "SUBSETTED"
+_OUT_OF_RANGE: Final = "holds a number or a depth that is out of range"
 
 
 def received(body: dict[str, Any], kind: str, release: Release, told: Sequence[str] = ()) -> dict[str, Any]:
@@ -153,14 +155,18 @@ def _described(version: ResourceVersion, body: dict[str, Any]) -> ResourceVersio
 
 
 def _allowed(kind: str, elements: dict[str, Any], rights: Rights) -> dict[str, Any]:
-    """Return elements that the view holds. Raises ``RequestRefused`` (403): what it never sees, it cannot write."""
+    """Return elements that the view holds. Raises ``RequestRefused`` (403): what it never sees, it cannot write.
+
+    What is no FHIR is told as such first, as ``$validate`` tells it (``InvalidResource``).
+    """
     tree = rights.types[kind].tree
     kept = {name: value for name, value in elements.items() if name != "text" or name in tree}
     listed = keep(kept, tree)
-    for name, value in kept.items():
-        if not _same(listed.get(name), value):
-            what = "the client's view does not hold this element, so it cannot be written through it"
-            raise RequestRefused(403, "forbidden", what, (f"{kind}.{name}",))
+    unheld = [name for name, value in kept.items() if not _same(listed.get(name), value)]
+    if unheld:
+        _check_elements(kind, elements)
+        what = "the client's view does not hold this element, so it cannot be written through it"
+        raise RequestRefused(403, "forbidden", what, (f"{kind}.{unheld[0]}",))
     return kept
 
 
@@ -221,6 +227,15 @@ def _patient(addresses: Addresses, body: dict[str, Any], rights: Rights) -> str:
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
+def _check_elements(kind: str, elements: dict[str, Any]) -> None:
+    """Raise ``InvalidResource`` for an element that is no FHIR; a reference may be a search, as in a transaction."""
+    try:
+        for name, value in elements.items():
+            check_element(kind, name, value, in_transaction=True)
+    except ArithmeticError:
+        raise InvalidResource(kind, _OUT_OF_RANGE) from None
+
+
 def _check(body: dict[str, Any], rights: Rights, said: dict[str, Any]) -> None:
     """Raise when a resource is not valid, or a person's of another study, or names an arm nobody declared.
 
@@ -229,7 +244,7 @@ def _check(body: dict[str, Any], rights: Rights, said: dict[str, Any]) -> None:
     try:
         validate(body)
     except (ArithmeticError, RecursionError):
-        raise InvalidResource(body["resourceType"], "holds a number or a depth that is out of range") from None
+        raise InvalidResource(body["resourceType"], _OUT_OF_RANGE) from None
     if body["resourceType"] in OF_PATIENTS:
         _check_study(body["resourceType"], rights, said)
     undeclared = [name for name in _arms(said) if name not in rights.study.arms]

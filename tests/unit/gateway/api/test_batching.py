@@ -129,7 +129,7 @@ def test_a_place_is_given_up_and_another_given_at_once(desk):
         (entry("PUT", f"ResearchStudy/{WAS.resource}", PLAN), 405, "Bundle.entry[1]"),
         (entry("POST", "Consent", a_new_consent(uid("other"))), 422, "Bundle.entry[1].resource.patient"),
         (entry("POST", "Group", {"resourceType": "Group", "type": "person", "actual": True,
-                                 "managingEntity": {"reference": "urn:uuid:9"}}), 403, None),
+                                 "managingEntity": {"reference": URN}}), 403, None),
         (entry("DELETE", f"ResearchStudy/{MLD.resource}"), 405, None),
         (entry("POST", "Observation", {"resourceType": "Observation"}), 405, None),
         (entry("POST", "PlanDefinition"), 400, "Bundle.entry[1].resource"),

@@ -6,7 +6,7 @@ Plain rows of the driver: what a page holds says everything else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from sqlalchemy import Connection
 
@@ -86,8 +86,3 @@ def noted_of(amended: str) -> str:
 def holding(changes: str) -> str:
     """Return the condition on pages ``p`` to hold one of the changes that a SELECT yields as ``change``."""
     return f"p.page IN (SELECT (SELECT min(q.page) FROM pages q WHERE q.page >= x.change) FROM ({changes}) x)"  # noqa: S608
-
-
-def rows(found: Any) -> list[Read]:
-    """Return a result's rows as the driver gave them."""
-    return [tuple(row) for row in found]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from sqlalchemy import Connection
 
 from gateway.store.faults import translate
-from gateway.store.page_tables import PageRange, Read, TypedRow, VersionRow, holding, reading, rows
+from gateway.store.page_tables import PageRange, Read, TypedRow, VersionRow, holding, reading
 from gateway.store.pages import PageRow
 from gateway.store.types import NOBODY, packed
 
@@ -90,26 +90,26 @@ class PostgresPages:
 
     def of_heads(self, connection: Connection, ids: Sequence[str]) -> Iterable[Read]:
         """Return the pages that hold the newest version of each of these resources."""
-        return rows(connection.exec_driver_sql(_HEADS, (_array(ids),)))
+        return _rows(connection.exec_driver_sql(_HEADS, (_array(ids),)))
 
     def of_resource(self, connection: Connection, id: str) -> Iterable[Read]:
         """Return the pages that hold a version of a resource."""
-        return rows(connection.exec_driver_sql(_RESOURCE, (id,)))
+        return _rows(connection.exec_driver_sql(_RESOURCE, (id,)))
 
     def of_versions(self, connection: Connection, wanted: Sequence[tuple[str, int]]) -> Iterable[Read]:
         """Return the pages that hold these versions, given by id and version."""
         asked = _array(id for id, _ in wanted), _array(version for _, version in wanted)
-        return rows(connection.exec_driver_sql(_VERSIONS, asked))
+        return _rows(connection.exec_driver_sql(_VERSIONS, asked))
 
     def of_message(self, connection: Connection, message: int) -> Iterable[Read]:
         """Return the pages a message wrote, ascending."""
-        return rows(connection.exec_driver_sql(_MESSAGE, (message,)))
+        return _rows(connection.exec_driver_sql(_MESSAGE, (message,)))
 
     def of_type(self, connection: Connection, types: Sequence[str], patients: Sequence[str] | None) -> Iterable[Read]:
         """Return the pages with the newest version of each resource of these types, of these patients when given."""
         if patients is None:
-            return rows(connection.exec_driver_sql(_TYPE, (_array(types),)))
-        return rows(connection.exec_driver_sql(_TYPE_OF, (_array(types), _patients(patients))))
+            return _rows(connection.exec_driver_sql(_TYPE, (_array(types),)))
+        return _rows(connection.exec_driver_sql(_TYPE_OF, (_array(types), _patients(patients))))
 
     def of_ranges(self, connection: Connection, ranges: Sequence[PageRange]) -> list[list[Read]]:
         """Return the pages of each range, ascending: one round trip for all."""
@@ -119,6 +119,11 @@ class PostgresPages:
         for page, body, noted, place in connection.exec_driver_sql(_RANGES, asked):
             found[place - 1].append((page, body, noted))
         return found
+
+
+def _rows(found: Any) -> list[Read]:
+    """Return a result's rows as the driver gave them."""
+    return [tuple(row) for row in found]
 
 
 def _array(values: Iterable[object]) -> str:

@@ -1,7 +1,7 @@
 """``$validate`` (FHIR R4, 3.1.0 operations on resources): what would come of a write, without writing.
 
-The answer is 200 with an OperationOutcome, whatever is found. Where the client may write the type, what the write
-itself would be refused for is found, too (``mode``: create, update or delete).
+The answer is 200 with an OperationOutcome, whatever is found. Where ``mode`` says create, update or delete, what the
+write itself would be refused for is found, too; without it no write is thought of.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gateway.errors import InvalidResource, RequestRefused
 from gateway.fhir.faults import faults
 from gateway.fhir.outcome import Issue, operation_outcome
 from gateway.services.commit import Office
-from gateway.services.wanted import WRITABLE, Letter, Wanted
+from gateway.services.wanted import Letter, Wanted
 
 _MODES: Final = ("create", "update", "delete", "profile")
 _LETTERS: Final = {"create": "c", "update": "u", "delete": "d"}
@@ -52,14 +52,13 @@ class _Validating:
 
     def _rehearsed(self, asked: Asked, resource: dict[str, Any] | None, mode: str) -> list[Issue]:
         """Return what the write would be refused for."""
-        interaction = "update" if not mode and asked.id else mode or "create"
-        type = asked.type or str(resource.get("resourceType") if resource else "")
-        if interaction == "profile" or (not mode and not (asked.caller.writes and type in WRITABLE)):
+        if mode not in _LETTERS:
             return []
+        type = asked.type or str(resource.get("resourceType") if resource else "")
         letter = Letter(asked.base, asked.release, asked.caller, b"", "")
         try:
-            check_may(asked, type, _LETTERS[interaction])
-            self._office.rehearse([_wanted(interaction, type, asked.id, resource)], letter)
+            check_may(asked, type, _LETTERS[mode])
+            self._office.rehearse([_wanted(mode, type, asked.id, resource)], letter)
         except RequestRefused as error:
             return [Issue(error.what, error.code, "error", error.expression)]
         except InvalidResource as error:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.model.delivery import View
 from tests.releasing import MLD, an_observation, recipient, uid, world
 from tests.writing import Desk, a_new_consent, a_new_subject, body_of, enrolled, office_file
 
@@ -47,8 +48,8 @@ def test_every_fault_is_said_with_its_path(desk):
 @pytest.mark.parametrize(
     ("path", "body", "issue"),
     [
-        ("ResearchSubject/$validate", a_new_subject(uid("patient")), ("error", "duplicate", "")),
-        ("Consent/$validate", a_new_consent(uid("nobody")), ("error", "not-found", "Consent.patient")),
+        ("ResearchSubject/$validate?mode=create", a_new_subject(uid("patient")), ("error", "duplicate", "")),
+        ("Consent/$validate?mode=create", a_new_consent(uid("nobody")), ("error", "not-found", "Consent.patient")),
         ("Patient/$validate", an_observation(), ("error", "invalid", "resourceType")),
         ("$validate", {"resourceType": "Nothing"}, ("error", "invalid", "resourceType")),
         ("Observation/$validate?profile=http://x/y", an_observation(),
@@ -64,6 +65,15 @@ def test_every_fault_is_said_with_its_path(desk):
 )  # fmt: skip
 def test_what_a_write_would_be_refused_for_is_found(desk, path, body, issue):
     assert issue in issues(desk, path, body)
+
+
+@pytest.mark.parametrize("path", ["PlanDefinition/$validate", "PlanDefinition/none/$validate", "$validate"])
+def test_without_a_mode_nothing_but_the_resource_is_looked_at(desk, path):
+    several = Desk(desk.world, View("office", "mld"), View("office", "was"))
+    plan = {"resourceType": "PlanDefinition", "status": "draft", "publisher": "no view holds it"}
+
+    assert issues(several, path, plan) == ALL_WELL
+    assert issues(several, path, plan | {"status": "bogus"}) == {("error", "invalid", "PlanDefinition.status")}
 
 
 def test_nothing_is_written_by_asking(desk):

@@ -95,7 +95,7 @@ class Drafts:
             return self._new(wanted)
         found = self.pull.read(wanted.type, wanted.id)
         if found is None:
-            raise self._missing(wanted)
+            return self._missing(wanted)
         chart, seen = found
         return self._matched(_Target(wanted, seen.stored.id, chart.rights, seen.stored, seen))
 
@@ -116,13 +116,16 @@ class Drafts:
         random = secrets.token_hex(16)
         return _Target(wanted, resource_id(self._id_key, wanted.type, "fhir", self._letter.caller.client, random))
 
-    def _missing(self, wanted: Wanted) -> RequestRefused:
+    def _missing(self, wanted: Wanted) -> _Target:
+        """Raise for a resource that is not there; one deleted already can be deleted again (FHIR R4, http.html#delete)."""
         if deleted(self.pull, wanted.type, wanted.id) is not None:
-            return RequestRefused(410, "deleted", "this resource was deleted")
+            if wanted.interaction == "delete":
+                return _Target(wanted)
+            raise RequestRefused(410, "deleted", "this resource was deleted")
         if wanted.interaction == "update":
             what = "there is no such resource, or it is not for this client; the gateway gives new ones their ids: POST"
-            return RequestRefused(405, "not-supported", what)
-        return RequestRefused(404, "not-found", "there is no such resource, or it is not for this client")
+            raise RequestRefused(405, "not-supported", what)
+        raise RequestRefused(404, "not-found", "there is no such resource, or it is not for this client")
 
     def _matched(self, target: _Target, *, upsert: bool = False) -> _Target:
         """Return a target whose version is the one the client means (If-Match; FHIR R4, 3.1.0.5)."""

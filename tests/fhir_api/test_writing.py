@@ -56,7 +56,7 @@ def test_what_is_created_is_read_found_changed_and_gone(office):
     assert (updated.status_code, updated.json()["title"], updated.headers["ETag"]) == (200, "Other", 'W/"2"')
     assert issue(office.put(url, json=body, headers={"If-Match": created.headers["ETag"]})) == (412, "conflict")
 
-    assert office.delete(url).status_code == 204
+    assert [office.delete(url).status_code for _ in range(2)] == [204, 204]
     assert issue(office.get(url)) == (410, "deleted")
     history = office.get(f"{url}/_history").json()
     assert [entry["request"]["method"] for entry in history["entry"]] == ["DELETE", "PUT", "POST"]

@@ -387,9 +387,14 @@ def test_what_is_deleted_is_gone_says_so_and_keeps_its_history(subject, desk):
     assert desk.send("DELETE", f"PlanDefinition/{id}").status == 204
     assert desk.seen("PlanDefinition", id) is None
     assert [version.gone for version in desk.versions(id)] == [False, True]
-    for method in ("PUT", "DELETE", "PATCH"):
+    for method in ("PUT", "PATCH"):
         body = [{"op": "remove", "path": "/title"}] if method == "PATCH" else NEW | {"id": id}
         assert desk.refused(method, f"PlanDefinition/{id}", body, if_match="*").status == 410
+    assert desk.send("DELETE", f"PlanDefinition/{id}").status == 204
+    assert len(desk.versions(id)) == 2
+    elsewhere = Desk(desk.world, View("office", "was"))
+    errors = [elsewhere.refused("DELETE", f"PlanDefinition/{one}") for one in (id, "never")]
+    assert {(error.status, error.code, error.what) for error in errors} == {(404, "not-found", errors[0].what)}
 
 
 def test_a_study_or_what_it_refers_to_is_not_deleted(here, desk):

@@ -117,7 +117,7 @@ class Drafts:
         return _Target(wanted, resource_id(self._id_key, wanted.type, "fhir", self._letter.caller.client, random))
 
     def _missing(self, wanted: Wanted) -> _Target:
-        """Raise for a resource that is not there; one deleted already can be deleted again (FHIR R4, http.html#delete)."""
+        """Raise for what is not there; what was deleted can be deleted again (FHIR R4, http.html#delete)."""
         if deleted(self.pull, wanted.type, wanted.id) is not None:
             if wanted.interaction == "delete":
                 return _Target(wanted)

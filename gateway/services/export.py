@@ -20,9 +20,11 @@ from gateway.model.access import Caller
 from gateway.ports import ChangeRange, Clock, Export, Part, PartLine, Shown, Store, Transaction
 from gateway.release.consent import Entitlement, entitlement
 from gateway.release.decision import Withheld
+from gateway.services.chart import Release
 from gateway.services.export_content import Content
 from gateway.services.export_order import Order, Right, order_of, right_of
 from gateway.services.pull import Pull, Sight
+from gateway.services.search import Search
 from gateway.services.subjects import ENTITLING, standing
 
 SETTLED: Final = timedelta(minutes=1)
@@ -77,6 +79,14 @@ class ExportDesk:
                 raise RequestRefused(429, "throttled", what, retry_after=3600)
             tx.exports.add(export)
         return id
+
+    def sees(self, reference: str, caller: Caller, release: Release) -> bool:
+        """Return whether a client may read a resource that is stored."""
+        type, _, id = reference.partition("/")
+        with self._store.begin(write=False) as tx:
+            pull = Pull(tx, self._sight, caller, self._clock(), release)
+            found = pull.read(type, id) if caller.scopes_for(type, "r") else None
+            return found is not None and Search(pull, "").within(found[1]) is not None
 
     def get(self, id: str, client: str) -> Export:
         """Return an export of a client. Raises ``RequestRefused`` (404) when it has none of that id."""

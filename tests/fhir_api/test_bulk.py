@@ -123,6 +123,18 @@ def test_a_group_is_a_study(lived):
         assert issue(unknown) == (404, "not-found")
 
 
+def test_a_group_that_a_client_wrote_is_not_exported_and_says_so_to_who_sees_it(lived):
+    group = {"resourceType": "Group", "type": "person", "actual": True, "name": "Day clinic"}
+    with lived.client("office", studies=["mld"], writes=True) as office:
+        path = f"Group/{office.post('Group', json=group).json()['id']}"
+        assert office.get(path).status_code == 200
+        assert issue(office.get(f"{path}/$export", headers=ASYNC)) == (400, "not-supported")
+    with lived.client("office", studies=["mld"], scopes=(Scope("Patient", "rs"),)) as blind:
+        assert issue(blind.get(f"{path}/$export", headers=ASYNC)) == (404, "not-found")
+    with lived.client("office", studies=["was"]) as elsewhere:
+        assert issue(elsewhere.get(f"{path}/$export", headers=ASYNC)) == (404, "not-found")
+
+
 def test_an_export_of_patients_holds_no_studies(edc):
     found = exported(edc, "Patient/$export")
 

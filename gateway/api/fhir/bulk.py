@@ -84,6 +84,11 @@ class _Bulk:
     def group(self, asked: Asked) -> Told:
         """Order one study: the Group of its subjects, which the id of the ResearchStudy names as well."""
         views = [rights for rights in self._views(asked) if asked.id in group_ids(rights, self._counter.id_key)]
+        if not views and self._desk.sees(f"Group/{asked.id}", asked.caller, asked.release):
+            what = (
+                "only the Groups of studies are exported: search for the study's identifier, or name the ResearchStudy"
+            )
+            raise RequestRefused(400, "not-supported", what)
         if not views:
             raise RequestRefused(404, "not-found", "there is no such Group, or it is not for this client")
         return self._ordered(asked, views)

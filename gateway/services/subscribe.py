@@ -161,11 +161,12 @@ def _check_size(terms: Terms) -> None:
 
 def _own(tx: Transaction, wish: Wish, id: str, *, lock: bool = False) -> Subscription:
     found = tx.subscriptions.get(id, lock=lock) if _is_id(id) else None
-    if found is None and ended(tx, wish.caller.client, id):
+    if found is not None and found.client == wish.caller.client:
+        return found
+    # Asked though somebody else may have one of that id: that there is one is not to be told, nor by the work done.
+    if ended(tx, wish.caller.client, id):
         raise RequestRefused(410, "deleted", "this subscription was deleted")
-    if found is None or found.client != wish.caller.client:
-        raise RequestRefused(404, "not-found", "there is no such subscription of this client")
-    return found
+    raise RequestRefused(404, "not-found", "there is no such subscription of this client")
 
 
 def _is_id(id: str) -> bool:

@@ -24,6 +24,7 @@ from gateway.model.resource import ResourceVersion
 from gateway.model.study import Subject
 from gateway.ports import Shown
 from gateway.release.decision import Let
+from gateway.release.links import Links
 from gateway.release.policy import SAYS_OF_OTHERS, Rights
 from gateway.release.release import Releasing
 from gateway.services.lets import Lets
@@ -101,6 +102,7 @@ class Chart:
         self._relied: set[str] = set()
         self._releasing = releasing or Releasing(rights, pull.now)
         self._links = self._releasing.links(patient, self._reach)
+        self._before = self._releasing.links(patient, self._reach_now)
         self._targets = self._links if patient else self._releasing.links(patient, self._reach_seen)
 
     # --- what is in it ----------------------------------------------------------------------------------------------
@@ -213,7 +215,7 @@ class Chart:
 
     def past(self, version: ResourceVersion) -> Seen | None:
         """Return an earlier version as the view would see it today; None when it would not."""
-        let = self._decide(version) if version.patient == self.patient else None
+        let = self._decide(version, self._before) if version.patient == self.patient else None
         return None if let is None else self._form(version, let)
 
     # --- deciding ---------------------------------------------------------------------------------------------------
@@ -257,20 +259,21 @@ class Chart:
         since = self.entitled_at if self.patient else None
         return version.stored_at if since is None else max(version.stored_at, since)
 
-    def _decide(self, version: ResourceVersion) -> Let | None:
+    def _decide(self, version: ResourceVersion, links: Links | None = None) -> Let | None:
         # What is said of something that belongs to nobody concerns whoever sees that.
         of_others = version.type in SAYS_OF_OTHERS
         if not self.patient and not of_others and not self.pull.concerns(self.rights, version):
             return None
-        return self.let(version)
+        return self.let(version, links)
 
-    def let(self, version: ResourceVersion) -> Let | None:
+    def let(self, version: ResourceVersion, links: Links | None = None) -> Let | None:
         """Return the form that release lets out, nobody asking whether what belongs to nobody concerns the view."""
         # What may not leave is decided on before anything else is read for it: that takes no longer than to miss it.
         if self._releasing.permitted(version, self.subject) is not None:
             return None
         self._read_ahead(version)
-        links = self._targets if version.type in SAYS_OF_OTHERS else self._links
+        if links is None or version.type in SAYS_OF_OTHERS:
+            links = self._targets if version.type in SAYS_OF_OTHERS else self._links
         for lets in (self._lets, self.pull.lets):
             known = lets.find(version, self.rights, self.subject, links)
             if known is not None:
@@ -315,6 +318,13 @@ class Chart:
             return True
         return self.sees(head)
 
+    def _reach_now(self, reference: str) -> bool:
+        """Whether what an earlier version refers to may be seen: what belongs to nobody only where it concerns yet."""
+        if not self._reach(reference):
+            return False
+        head = self._head(reference.partition("/")[2])
+        return head is not None and (bool(head.patient) or self.pull.concerns(self.rights, head))
+
     def _reach_seen(self, reference: str) -> bool:
         """Whether the view sees what belongs to nobody: it need not, only because something is said of it."""
         type, _, id = reference.partition("/")
@@ -328,6 +338,7 @@ class Chart:
         self._relied.clear()
         self._links.forget()
         self._targets.forget()
+        self._before.forget()
 
     def _read_all(self) -> None:
         """Read everything of the patient, or all that belongs to nobody, once."""

@@ -155,16 +155,16 @@ class Api:
         terminology, subscribe = a_terminology(), Subscribe(store, self.sight, self.endpoint)
         shelf.sources.update(terminology_sources(terminology) | subscription_sources(subscribe))
         office = Office(store, self.sight, self.planner, KEYS.identity, self._clock)
-        reader = Reader([*reading_rules(shelf), *searching_rules(shelf)])
-        return [
+        more = [
             *auditing_rules(shelf),
             *bulk_rules(counter),
             *operation_rules(shelf, 3),
             *terminology_rules(terminology),
             *subscription_rules(subscribe),
-            *writing_rules(office, reader),
             *validating_rules(office, shelf.types),
         ]
+        reader = Reader([*reading_rules(shelf), *searching_rules(shelf), *more])
+        return [*more, *writing_rules(office, reader)]
 
     def _watched(self, rule: Rule) -> Rule:
         def handler(asked: Asked) -> Told:

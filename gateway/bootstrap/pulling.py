@@ -50,5 +50,5 @@ def fhir_api(settings: Settings, store: Store, policy: Policy, keys: Keys, autho
     edge = Edge(store, authorizer, answers.noting, utc_now, wanted.base_url)
     more = [*auditing_rules(shelf), *exporting_rules(settings, shelf, keys, answers.note)]
     more += subscribing_rules(settings, shelf)
-    more += rules_of_writing(shelf, keys, [*reading_rules(shelf), *searching_rules(shelf)])
+    more += rules_of_writing(shelf, keys, [*reading_rules(shelf), *searching_rules(shelf), *more])
     return fhir_router(edge, fhir_rules(shelf, more, utc_now()))

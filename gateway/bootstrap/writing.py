@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def rules_of_writing(shelf: Shelf, keys: Keys, reading: Sequence[Rule]) -> list[Rule]:
-    """Return the routes of writing and ``$validate``. ``reading``: the rules that answer a Bundle's GET entries."""
+    """Return the routes of writing and ``$validate``. ``reading``: what answers a Bundle's reads."""
     from gateway.api.fhir.batching import Reader
     from gateway.api.fhir.validating import validating_rules
     from gateway.api.fhir.writing import writing_rules
@@ -23,4 +23,5 @@ def rules_of_writing(shelf: Shelf, keys: Keys, reading: Sequence[Rule]) -> list[
 
     planner = Planner(shelf.sight.policy, utc_now)
     office = Office(shelf.store, shelf.sight, planner, keys.identity, utc_now)
-    return [*writing_rules(office, Reader(reading)), *validating_rules(office, shelf.types)]
+    validating = validating_rules(office, shelf.types)
+    return [*writing_rules(office, Reader([*reading, *validating])), *validating]

@@ -108,6 +108,35 @@ def test_a_transaction_is_whole_or_nothing(office, subject):
     assert office.get("PlanDefinition", params={"_count": 0}).json()["total"] == before + 1
 
 
+def test_a_batch_answers_operations_as_they_are_answered_alone(office, subject):
+    patient = subject["individual"]["reference"]
+    study = subject["study"]["reference"]
+    bad = {"resourceType": "PlanDefinition", "status": "bogus"}
+    gets = [f"{patient}/$everything", f"{study}/$enrollment-summary", f"{patient}/$everything?fish=1", "Patient/none"]
+    entries = [{"request": {"method": "GET", "url": url}} for url in gets]
+    entries.append({"request": {"method": "POST", "url": "PlanDefinition/$validate"}, "resource": bad})
+
+    answer = office.post("", json={"resourceType": "Bundle", "type": "batch", "entry": entries}).json()
+
+    alone = [office.get(url) for url in gets] + [office.post("PlanDefinition/$validate", json=bad)]
+    for entry, single in zip(answer["entry"], alone, strict=True):
+        assert entry["response"]["status"].startswith(str(single.status_code))
+        told = entry.get("resource") or entry["response"]["outcome"]
+        assert told["resourceType"] == single.json()["resourceType"]
+        assert told.get("entry") == single.json().get("entry")
+        assert told.get("issue") == single.json().get("issue")
+    assert [one.status_code for one in alone] == [200, 200, 400, 404, 200]
+
+
+@pytest.mark.parametrize("url", ["metadata", "$export", "Patient/$export", "_export/1", "_export/1/0"])
+def test_what_is_not_done_in_a_bundle_says_so(office, url):
+    entry = {"request": {"method": "GET", "url": url}}
+
+    answer = office.post("", json={"resourceType": "Bundle", "type": "batch", "entry": [entry]}).json()
+
+    assert answer["entry"][0]["response"]["outcome"]["issue"][0]["code"] == "not-supported"
+
+
 def test_what_is_written_reaches_who_is_delivered_to(lived_unit, office, subject):
     """The change is planned for every view of the study, as a feed's is."""
     url = f"ResearchSubject/{subject['id']}"

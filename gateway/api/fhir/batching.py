@@ -1,11 +1,13 @@
 """Bundles of type ``transaction`` and ``batch`` (FHIR R4, 3.1.0.11).
 
 The writes of a transaction are done together or not at all, deletions first, then what is new, then the rest; its
-reads see what was written. The entries of a batch are independent. Answers stand in the order of the entries.
+reads, operations among them, see what was written. The entries of a batch are independent. Answers stand in the order
+of the entries.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -38,16 +40,18 @@ MOST: Final = 1000
 """Entries of a Bundle at most."""
 
 _LETTERS: Final = {"create": "c", "update": "u", "patch": "u", "delete": "d"}
+_EXPORTS: Final = re.compile(r"(^|/)\$export$|^_export/")
 _METHODS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One entry as it was read: a write (``wanted``), or a read (``path`` and ``pairs``)."""
+    """One entry as it was read: a write (``wanted``), or a read or operation (``method``, ``path``, ``pairs``)."""
 
     place: str
     raw: dict[str, Any]
     wanted: Wanted | None = None
+    method: str = "GET"
     path: str = ""
     pairs: Pairs = ()
     headers: Mapping[str, str] | None = None
@@ -63,22 +67,30 @@ class _Answer:
 
 
 class Reader:
-    """Answers GET entries by the rules of reading."""
+    """Answers the entries that write nothing: by the rules of reading and of operations."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        got = [rule for rule in rules if rule.method == "GET" and not rule.open]
+        got = [rule for rule in rules if _reads(rule)]
         self._routes = {
             release: Routes([rule for rule in got if release in rule.releases]) for release in BASES.values()
         }
 
     def __call__(self, asked: Asked) -> Told:
         """Return the answer. Raises ``RequestRefused``."""
-        rule, names = self._routes[asked.release].find("GET", asked.path)
+        if asked.path == "metadata" or _EXPORTS.search(asked.path):
+            raise RequestRefused(400, "not-supported", "this is asked for by itself, not in a Bundle")
+        rule, names = self._routes[asked.release].find(asked.method, asked.path)
         return rule.handler(replace(asked, names=names))
 
 
+def _reads(rule: Rule) -> bool:
+    if rule.open or rule.interaction.startswith("$export"):
+        return False
+    return rule.method == "GET" or (rule.method == "POST" and rule.interaction.startswith("$"))
+
+
 class Batching:
-    """Answers Bundles. ``reader`` answers a GET entry."""
+    """Answers Bundles. ``reader`` answers an entry that writes nothing."""
 
     def __init__(self, office: Office, reader: Callable[[Asked], Told]) -> None:
         self._office = office
@@ -131,9 +143,13 @@ class Batching:
             return _refused(error)
 
     def _got(self, asked: Asked, entry: _Entry) -> _Answer:
-        """Return what a GET entry is answered."""
+        """Return what an entry that writes nothing is answered."""
         headers = {name: value for name, value in asked.headers.items() if name == "prefer"} | dict(entry.headers or {})
-        inner = replace(asked, method="GET", path=entry.path, pairs=entry.pairs, headers=headers, body=b"", names={})
+        resource = entry.raw.get("resource") if entry.method == "POST" else None
+        body = b"" if resource is None else codec.encode(resource)
+        inner = replace(
+            asked, method=entry.method, path=entry.path, pairs=entry.pairs, names={}, headers=headers, body=body
+        )
         try:
             told = self._reader(inner)
         except (RequestRefused, InvalidResource) as error:
@@ -165,7 +181,9 @@ def _read(asked: Asked, one: Any, at: int) -> _Entry:
     path, pairs = _address(asked.base, url, place)
     headers = _headers(request, place)
     if method in ("GET", "HEAD"):
-        return _Entry(place, one, None, path, pairs, headers)
+        return _Entry(place, one, None, "GET", path, pairs, headers)
+    if method == "POST" and path.rpartition("/")[2].startswith("$"):
+        return _Entry(place, one, None, "POST", path, pairs, headers)
     if method not in _METHODS:
         raise RequestRefused(400, "value", "this method is not done in a Bundle", (f"{place}.request.method",))
     return _Entry(place, one, _wanted(one, place, method, (path, pairs), headers))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 from uuid import uuid4
 
 import httpx
@@ -15,6 +16,7 @@ from gateway.ports import MessageFilter
 from gateway.services.reconcile import Unit, reconcile
 from tests.contracts.waiting import wait_for
 
+LIMIT = 32 * 1024 * 1024
 NEW = {"resourceType": "PlanDefinition", "status": "draft", "title": "Visits"}
 
 
@@ -223,6 +225,16 @@ def test_what_is_not_done_is_refused_in_words_of_fhir(office, method, url, body,
 
     assert response.status_code == status
     assert response.json()["resourceType"] == "OperationOutcome"
+
+
+def test_a_body_above_the_limit_is_refused_in_words_of_fhir(office):
+    plan = json.dumps(NEW).encode()
+
+    within = office.post("PlanDefinition/$validate", content=plan.ljust(LIMIT))
+    above = office.post("PlanDefinition", content=plan.ljust(LIMIT + 1))
+
+    assert within.status_code == 200
+    assert issue(above) == (413, "too-long")
 
 
 def test_a_client_that_only_reads_writes_nothing(lived_unit):

@@ -18,8 +18,9 @@ from gateway.model.resource import ResourceVersion
 from gateway.model.translation import PatientKey
 from gateway.release.policy import Rights
 from gateway.services.chart import Chart
+from gateway.services.matches import Match
 from gateway.services.pull import Pull
-from gateway.services.search import Match, Search
+from gateway.services.search import Search
 from gateway.services.substudies import APART, PART_OF
 
 PERSONS: Final = ("Patient", "ResearchSubject", "Consent")

@@ -11,63 +11,26 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, Literal
-
-from msgspec import Struct
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.fhir import codec
 from gateway.fhir.r5 import to_r5
-from gateway.model.delivery import View
 from gateway.model.resource import ResourceVersion
 from gateway.model.study import Subject
-from gateway.ports import Shown
 from gateway.release.decision import Let
 from gateway.release.links import Links
 from gateway.release.policy import SAYS_OF_OTHERS, Rights
 from gateway.release.release import Releasing
 from gateway.services.lets import Lets
+from gateway.services.seen import Seen, instant, place, stamped
 from gateway.services.subjects import ENTITLING, Standing
 
 if TYPE_CHECKING:
     from gateway.services.pull import Pull
 
-Release = Literal["R4", "R5"]
-
 _REFERENCE: Final = re.compile(rb'"reference":"([A-Z][A-Za-z]*)/([0-9a-f-]{36})"')
-_MARKED: Final = b',"meta":{'
-
-
-class Seen(Struct, frozen=True, gc=False):
-    """A resource as a view sees it. ``id`` is the view's own; ``text`` its JSON; ``last_updated`` UTC.
-
-    ``last_updated`` is when this form could be had first: the time of storing, or of what entitled the view to it.
-    ``stored`` is what it was made of, ``view`` who sees it; both stay inside.
-    """
-
-    type: str
-    id: str
-    text: bytes
-    last_updated: datetime
-    stored: ResourceVersion
-    view: View
-
-    @property
-    def reference(self) -> str:
-        """``Type/id``, the id the view's own."""
-        return f"{self.type}/{self.id}"
-
-    @property
-    def body(self) -> dict[str, Any]:
-        """What ``text`` says, built anew."""
-        built: dict[str, Any] = codec.decode(self.text)
-        return built
-
-    @property
-    def shown(self) -> Shown:
-        """What is noted of it when it is shown."""
-        return Shown(self.type, self.stored.id, self.stored.version, self.stored.patient, self.view)
 
 
 class Chart:
@@ -253,7 +216,7 @@ class Chart:
 
     def last_updated(self, version: ResourceVersion) -> str:
         """Return the ``meta.lastUpdated`` of a version, if the view sees it at all."""
-        return _moment(self._updated_at(version))
+        return instant(self._updated_at(version))
 
     def _updated_at(self, version: ResourceVersion) -> datetime:
         since = self.entitled_at if self.patient else None
@@ -287,7 +250,7 @@ class Chart:
 
     def _form(self, version: ResourceVersion, let: Let) -> Seen:
         at = self._updated_at(version)
-        text = _with_meta(version, let, at)
+        text = stamped(version, let, at)
         if self.pull.release == "R5":
             text = codec.encode(self._in_r5(version, codec.decode(text)))
         return Seen(version.type, let.id, text, at, version, self.rights.view)
@@ -375,24 +338,3 @@ class Chart:
         if missing:
             found = self.pull.tx.resources.heads(missing)
             self._heads.update((id, found.get(id)) for id in missing)
-
-
-def place(rights: Rights, internal: str) -> str:
-    """Return what a view's patients, and the resources of a chart, are put in order by: the view's own id."""
-    return rights.public_ids((internal,)).get(internal, internal)
-
-
-def _with_meta(version: ResourceVersion, let: Let, at: datetime) -> bytes:
-    """Return the released form with its version and time (FHIR R4, Resource.meta)."""
-    head = len(f'{{"resourceType":"{version.type}","id":"{let.id}"')
-    meta = f',"meta":{{"versionId":"{version.version}","lastUpdated":"{_moment(at)}"'.encode()
-    rest = let.text[head:]
-    if rest.startswith(_MARKED):
-        return b"%b%b,%b" % (let.text[:head], meta, rest[len(_MARKED) :])
-    return b"%b%b}%b" % (let.text[:head], meta, rest)
-
-
-@lru_cache(maxsize=1024)
-def _moment(at: datetime) -> str:
-    """Return a moment (UTC) as an instant; what one message brought has one."""
-    return at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

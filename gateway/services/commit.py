@@ -20,11 +20,11 @@ from gateway.model.names import CLIENT_ID, GATEWAY, MESSAGE_DIGEST
 from gateway.model.resource import ResourceVersion
 from gateway.ports import AuditEvent, Clock, Store, Transaction
 from gateway.release.policy import Rights
-from gateway.services.chart import Seen
 from gateway.services.drafting import Draft, Drafts, patients_of
 from gateway.services.merge import ANY
 from gateway.services.office import office_clock
 from gateway.services.pull import Pull, Sight
+from gateway.services.seen import Seen
 from gateway.services.wanted import Done, Letter, Wanted
 from gateway.services.write import Planner, again
 

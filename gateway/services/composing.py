@@ -20,11 +20,11 @@ from gateway.model.translation import Statement
 from gateway.release.elements import keep
 from gateway.release.policy import Rights
 from gateway.services.addressing import PERSONS, Addresses
-from gateway.services.chart import Release
 from gateway.services.concerns import shared_references
 from gateway.services.merge import ANY, merge
 from gateway.services.office import office_clock
 from gateway.services.pull import Pull
+from gateway.services.seen import Release
 from gateway.services.subjects import start_of
 from gateway.services.wanted import OF_PATIENTS
 

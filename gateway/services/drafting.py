@@ -22,10 +22,10 @@ from gateway.ports import Transaction
 from gateway.release.policy import Rights
 from gateway.services import composing
 from gateway.services.addressing import Addresses
-from gateway.services.chart import Seen
 from gateway.services.graves import deleted
 from gateway.services.pull import Pull, Sight
 from gateway.services.search import Search
+from gateway.services.seen import Seen
 from gateway.services.substudies import Family
 from gateway.services.wanted import OF_PATIENTS, WRITABLE, Letter, Wanted
 

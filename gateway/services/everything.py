@@ -10,10 +10,12 @@ from typing import Any, Final
 from gateway.fhir import codec
 from gateway.fhir.search.query import Query, parse
 from gateway.release.policy import SHARED
-from gateway.services.chart import Chart, Seen
+from gateway.services.chart import Chart
 from gateway.services.concerns import closed, referred
+from gateway.services.limits import NOWHERE
 from gateway.services.page_tokens import Position
-from gateway.services.search import NOWHERE, Search
+from gateway.services.search import Search
+from gateway.services.seen import Seen
 
 CARE_DATES: Final[Mapping[str, str]] = {
     "Condition": "onset-date",

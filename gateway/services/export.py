@@ -20,11 +20,11 @@ from gateway.model.access import Caller
 from gateway.ports import ChangeRange, Clock, Export, Part, PartLine, Shown, Store, Transaction
 from gateway.release.consent import Entitlement, entitlement
 from gateway.release.decision import Withheld
-from gateway.services.chart import Release
 from gateway.services.export_content import Content
 from gateway.services.export_order import Order, Right, order_of, right_of
 from gateway.services.pull import Pull, Sight
 from gateway.services.search import Search
+from gateway.services.seen import Release
 from gateway.services.subjects import ENTITLING, standing
 
 SETTLED: Final = timedelta(minutes=1)

@@ -8,10 +8,11 @@ from gateway.errors import RequestRefused
 from gateway.fhir import codec
 from gateway.fhir.search.elements import subset
 from gateway.fhir.search.query import Query, parse
-from gateway.services.chart import Seen
 from gateway.services.export_order import Order
+from gateway.services.limits import NOWHERE, pairs_of
 from gateway.services.pull import Pull
-from gateway.services.search import NOWHERE, Search, pairs_of
+from gateway.services.search import Search
+from gateway.services.seen import Seen
 
 
 class Content:

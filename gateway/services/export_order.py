@@ -11,7 +11,7 @@ from gateway.model.access import Caller, Scope, scope_of
 from gateway.model.delivery import View
 from gateway.ports import Export
 from gateway.release.consent import Entitlement
-from gateway.services.chart import Release
+from gateway.services.seen import Release
 
 
 class Order(Struct, frozen=True, array_like=True):

@@ -14,13 +14,14 @@ from gateway.ports import ChangeRange, Store
 from gateway.release.consent import Entitlement, entitlement
 from gateway.release.policy import Rights
 from gateway.release.release import Releasing
-from gateway.services.chart import Chart, Seen
+from gateway.services.chart import Chart
 from gateway.services.concerns import Known, learnt
 from gateway.services.export_content import Content
 from gateway.services.export_deleted import gone
 from gateway.services.export_files import Piece, pieces_of
 from gateway.services.export_order import Order, Right
 from gateway.services.pull import Pull, Sight
+from gateway.services.seen import Seen
 
 AT_ONCE: Final = 4
 """Patients read together."""

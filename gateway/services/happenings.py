@@ -18,9 +18,9 @@ from gateway.model.resource import ResourceVersion
 from gateway.model.subscription import ENTITLED, Happening, Subscription, Trigger
 from gateway.ports import Shown
 from gateway.release.policy import Rights
-from gateway.services.chart import Seen
+from gateway.services.limits import limits_of
 from gateway.services.pull import Pull
-from gateway.services.search import limits_of
+from gateway.services.seen import Seen
 from gateway.services.topics import TOPICS, fits, happens
 
 

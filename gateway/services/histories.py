@@ -16,10 +16,11 @@ from typing import Final, NamedTuple
 from gateway.model.resource import ResourceVersion
 from gateway.ports import ChangeRange
 from gateway.release.policy import SAYS_OF_OTHERS, SHARED, Rights
-from gateway.services.chart import Chart, Seen
+from gateway.services.chart import Chart
 from gateway.services.graves import deleted
 from gateway.services.made import Form, Made, version_of
 from gateway.services.search import Search
+from gateway.services.seen import Seen
 
 COUNTED: Final = 5_000
 """Versions that are looked at to say how many there are."""

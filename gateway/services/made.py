@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from gateway.fhir import codec
 from gateway.ports import Shown
-from gateway.services.chart import Seen
 from gateway.services.pull import Pull
+from gateway.services.seen import Seen
 
 Source = Callable[[Pull], Iterable[dict[str, Any]]]
 """Makes the resources of one type for a caller, in the release asked for: each with its id and meta."""

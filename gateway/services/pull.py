@@ -21,11 +21,12 @@ from gateway.model.delivery import View
 from gateway.model.resource import ResourceVersion
 from gateway.ports import ChangeRange, Transaction
 from gateway.release.policy import SAYS_OF_OTHERS, SHARED, Policy, Rights
-from gateway.services.chart import Chart, Release, Seen, place
+from gateway.services.chart import Chart
 from gateway.services.concerns import Concerns
 from gateway.services.enrolments import Enrolments
 from gateway.services.gists import Gists
 from gateway.services.lets import Lets
+from gateway.services.seen import Release, Seen, place
 from gateway.services.subjects import ENTITLING, Standings
 
 _AT_ONCE: Final = 8

@@ -9,116 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
-from hashlib import blake2b
 from itertools import islice
-from typing import Any, Final
-from urllib.parse import parse_qsl
+from typing import Any
 
 from gateway.errors import RequestRefused
-from gateway.fhir.search.parameters import parameters
-from gateway.fhir.search.query import Include, Query, parse
-from gateway.model.access import Scope
+from gateway.fhir.search.query import Query
 from gateway.model.resource import ResourceVersion
 from gateway.release.policy import SAYS_OF_OTHERS, SHARED, Rights
-from gateway.services.chart import Chart, Release, Seen
+from gateway.services.chart import Chart
+from gateway.services.inclusion import Inclusion, references_of
+from gateway.services.limits import NOWHERE, Limits, limits_of
 from gateway.services.made import Made, Source
+from gateway.services.matches import Found, MadeMatch, Match, mark
 from gateway.services.page_tokens import Position
 from gateway.services.pull import Pull
+from gateway.services.seen import Seen
 from gateway.services.subjects import ENTITLING
-
-Limits = Callable[[dict[str, Any]], bool]
-"""Whether a token's scopes let a resource be seen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A stored resource that matches, and the chart it is in."""
-
-    seen: Seen
-    chart: Chart
-
-    @property
-    def place(self) -> Position:
-        """Where a search goes on behind it."""
-        view = self.chart.rights.view
-        return Position(view.recipient, view.study, self.chart.patient, self.seen.stored.id)
-
-
-@dataclass(frozen=True, slots=True)
-class MadeMatch:
-    """A resource that matches and was made."""
-
-    seen: Made
-
-    @property
-    def place(self) -> Position:
-        """Where a search goes on behind it."""
-        return Position("", "", "", self.seen.id)
-
-
-Found = Match | MadeMatch
-
-
-def mark(match: Found, query: Query) -> bytes:
-    """Return by what a match is recognised in a sorted list, as long as it is sorted by the same."""
-    at = match.place
-    place = (at.recipient, at.study, at.resource, query.sort_key(match.seen.body))
-    return blake2b(repr(place).encode("utf-8", "replace"), digest_size=12).digest()
-
-
-def limits_of(scopes: Iterable[Scope], pull: Pull, base: str) -> Limits | None:
-    """Return what the queries of scopes let through (SMART 2.2, finer-grained constraints); None: everything.
-
-    Raises ``RequestRefused`` for a query that cannot be read.
-    """
-    queries = []
-    for scope in scopes:
-        if not scope.query:
-            return None
-        queries.append(scope)
-    return _Limits(queries, pull, base)
-
-
-class _Limits:
-    def __init__(self, scopes: list[Scope], pull: Pull, base: str) -> None:
-        self._scopes = scopes
-        self._pull = pull
-        self._base = base
-        self._queries: dict[str, list[Query]] = {}
-
-    def __call__(self, resource: dict[str, Any]) -> bool:
-        kind = resource["resourceType"]
-        if kind not in self._queries:
-            asked = [pairs_of(scope.query) for scope in self._scopes]
-            self._queries[kind] = [parse(self._pull.release, kind, pairs, base=self._base) for pairs in asked]
-        return any(query.matches(resource, NOWHERE) for query in self._queries[kind])
-
-
-def references_of(release: Release, resource: dict[str, Any], parameter: str) -> list[str]:
-    """Return the references (``Type/id``) a reference parameter finds in a resource."""
-    known = parameters(release, resource["resourceType"]).get(parameter)
-    found = (value for path in (known.paths if known else ()) for value in path.get(resource))
-    return [one["reference"] for one in found if isinstance(one, dict) and isinstance(one.get("reference"), str)]
-
-
-def pairs_of(text: str) -> list[tuple[str, str]]:
-    """Return the name-value pairs of a query string."""
-    return parse_qsl(text, keep_blank_values=True)
-
-
-class _Nowhere:
-    """A world in which no reference leads anywhere: a scope's query looks at the resource alone."""
-
-    def resolve(self, reference: str) -> dict[str, Any] | None:
-        return None
-
-    def referring(self, type: str, parameter: str, to: str) -> Iterable[dict[str, Any]]:
-        return ()
-
-
-NOWHERE: Final = _Nowhere()
 
 
 class ChartWorld:
@@ -306,7 +212,7 @@ class Search:
 
         With what is made goes nothing: it refers to nothing that is stored, nor does that to it.
         """
-        return _Inclusion(self, query).of([match for match in matches if isinstance(match, Match)])
+        return Inclusion(self, query).of([match for match in matches if isinstance(match, Match)])
 
 
 def _may_match(query: Query, chart: Chart) -> Callable[[ResourceVersion], bool]:
@@ -338,62 +244,3 @@ def _internal(rights: Rights, publics: Iterable[str]) -> list[bytes]:
         with suppress(ValueError):
             found.append(rights.internal_id(public).encode())
     return found
-
-
-MOST_ROUNDS: Final = 3
-"""How often ``:iterate`` goes on."""
-
-
-class _Inclusion:
-    def __init__(self, search: Search, query: Query) -> None:
-        self._search = search
-        self._query = query
-        self._found: dict[tuple[str, str], Match] = {}
-
-    def of(self, matches: list[Match]) -> list[Seen]:
-        known = {_name(match) for match in matches}
-        new, first = matches, True
-        for _ in range(MOST_ROUNDS):
-            found = {_name(one): one for match in new for one in self._beside(match, first=first)}
-            new = [one for name, one in found.items() if name not in known]
-            known |= found.keys()
-            self._found.update((_name(one), one) for one in new)
-            first = False
-            if not new:
-                break
-        return [match.seen for match in self._found.values()]
-
-    def _beside(self, match: Match, *, first: bool) -> Iterator[Match]:
-        body = match.seen.body
-        for include in self._query.include:
-            if include.source in ("*", match.seen.type) and (first or include.iterate):
-                yield from self._named(match.chart, references_of(self._release, body, include.parameter), include)
-        for include in self._query.revinclude:
-            if (first or include.iterate) and self._search.may_see(include.source):
-                yield from self._naming(match, include)
-
-    @cached_property
-    def _release(self) -> Release:
-        return self._search.pull.release
-
-    def _named(self, chart: Chart, references: Iterable[str], include: Include) -> Iterator[Match]:
-        for reference in references:
-            type = reference.partition("/")[0]
-            if (include.target and include.target != type) or not self._search.may_see(type):
-                continue
-            seen = chart.by_reference(reference)
-            if seen is not None and self._search.within(seen) is not None:
-                yield Match(seen, chart)
-
-    def _naming(self, match: Match, include: Include) -> Iterator[Match]:
-        for chart in self._search.beside(match.chart):
-            for seen in chart.of_type(include.source):
-                body = self._search.within(seen)
-                if body is None:
-                    continue
-                if match.seen.reference in references_of(self._release, body, include.parameter):
-                    yield Match(seen, chart)
-
-
-def _name(match: Match) -> tuple[str, str]:
-    return match.seen.type, match.seen.id

@@ -16,7 +16,7 @@ from gateway.fhir import codec
 from gateway.fhir.r5 import to_r5
 from gateway.fhir.r5_terminology import RELATIONSHIPS
 from gateway.model.names import BASE
-from gateway.services.chart import Release
+from gateway.services.seen import Release
 
 TYPES: Final = ("CodeSystem", "ConceptMap", "ValueSet")
 

@@ -16,7 +16,7 @@ from gateway.fhir.search.query import Query, parse
 from gateway.model.names import BASE
 from gateway.model.subscription import ENTITLED, Criterion, Terms, Trigger
 from gateway.release.policy import Rights
-from gateway.services.search import NOWHERE
+from gateway.services.limits import NOWHERE
 
 STUDY: Final = "study"
 """The filter that names a study: the client's views are of studies, whatever the type."""

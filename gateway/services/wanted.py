@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from gateway.model.access import Caller
-from gateway.services.chart import Release, Seen
+from gateway.services.seen import Release, Seen
 
 WRITABLE: Final = ("ResearchStudy", "PlanDefinition", "Group", "ResearchSubject", "Consent", "Organization")
 """The types a client that may can write."""

@@ -19,7 +19,7 @@ from gateway.model.access import Caller
 from gateway.model.client import Client, Credential
 from gateway.model.delivery import Unknown, View
 from gateway.model.resource import ResourceVersion
-from gateway.services.search import NOWHERE
+from gateway.services.limits import NOWHERE
 from gateway.services.topics import OBSERVATION, SUBJECT_STATUS
 from tests.asking import BASE, Heard
 from tests.entitled import Oracle

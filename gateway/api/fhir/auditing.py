@@ -19,10 +19,10 @@ from gateway.fhir.r5_audit import patients_of
 from gateway.fhir.search.elements import subset
 from gateway.fhir.search.query import Query, parse
 from gateway.services.audits import Audits
-from gateway.services.chart import Release, Seen
 from gateway.services.made import Made
 from gateway.services.page_tokens import Page, Position
 from gateway.services.search import Search
+from gateway.services.seen import Release, Seen
 
 _USUAL: Final = 50
 _MOST: Final = 500

@@ -11,7 +11,7 @@ from gateway.api.fhir.documents import BINARY
 from gateway.api.fhir.exchange import UNSTEADY, Asked, Rule, Told, told
 from gateway.fhir.search.parameters import includes, parameters, revincludes, types
 from gateway.fhir.subscriptions import IG
-from gateway.services.chart import Release
+from gateway.services.seen import Release
 from gateway.services.topics import TOPICS
 
 FHIR_VERSIONS: Final = {"R4": "4.0.1", "R5": "5.0.0"}

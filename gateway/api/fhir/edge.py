@@ -32,8 +32,8 @@ from gateway.fhir.outcome import Issue, operation_outcome
 from gateway.model.access import Caller
 from gateway.ports import Answer, Clock, Store, Transaction
 from gateway.services.authorize import Authorizer
-from gateway.services.chart import Release
 from gateway.services.defect import words_of
+from gateway.services.seen import Release
 
 log = structlog.get_logger()
 

@@ -12,8 +12,8 @@ from gateway.errors import InvalidResource, RequestRefused
 from gateway.fhir import codec
 from gateway.model.access import Caller, Scope
 from gateway.ports import Shown, Transaction
-from gateway.services.chart import Release
 from gateway.services.made import Form, shown_of, version_of
+from gateway.services.seen import Release
 
 FHIR_JSON: Final = "application/fhir+json; charset=utf-8"
 CONTROLS: Final = frozenset(("_format", "_pretty", "fhirVersion"))

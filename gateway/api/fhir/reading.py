@@ -17,13 +17,14 @@ from gateway.fhir.search.parameters import types
 from gateway.model.resource import ResourceVersion
 from gateway.ports import Store
 from gateway.release.policy import REQUIRED
-from gateway.services.chart import Chart, Seen
+from gateway.services.chart import Chart
 from gateway.services.graves import deleted, is_gone
 from gateway.services.histories import Grave
 from gateway.services.made import Form, Made, Source, version_of
 from gateway.services.page_tokens import PageTokens
 from gateway.services.pull import Pull, Sight
 from gateway.services.search import Search
+from gateway.services.seen import Seen
 
 _PLAIN: Final = frozenset(("_elements", "_summary"))
 

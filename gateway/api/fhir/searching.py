@@ -17,8 +17,9 @@ from gateway.fhir.outcome import Issue, operation_outcome
 from gateway.fhir.search.elements import subset
 from gateway.fhir.search.query import Query, parse
 from gateway.services.made import Form, shown_of
+from gateway.services.matches import Found, mark
 from gateway.services.page_tokens import Page, Position
-from gateway.services.search import Found, Search, mark
+from gateway.services.search import Search
 
 USUAL: Final = 50
 """Matches of a page when ``_count`` is not given."""

@@ -49,8 +49,9 @@ class Oracle:
         return [head, *reversed(shown)]
 
     def _seen(self) -> frozenset[str]:
-        may = {id for id, head in self._heads.items() if self._may_leave(head)}
-        before: set[str] = set()
+        allowed = {id for id, head in self._heads.items() if self._may_leave(head)}
+        said = {id for id in allowed if _says_of_others(self._heads[id])}
+        may, before = allowed - said, set[str]()
         while before != may:
             before = may
             may = {id for id in before if self._holds_together(self._heads[id], before)}
@@ -64,7 +65,8 @@ class Oracle:
         while before != concerned:
             before = set(concerned)
             concerned |= {found for id in before for found in self._shared_links(id)}
-        return frozenset(own | concerned)
+        self._told = frozenset(own | concerned)
+        return self._told | {id for id in said if self._holds_together(self._heads[id], self._told)}
 
     def _shared_links(self, id: str) -> set[str]:
         links = self._shown_links(self._heads[id].type, self._bodies[id], self._patient_of(id))
@@ -80,7 +82,7 @@ class Oracle:
             return False
         if version.type == "ResearchStudy":
             return version.id == self.study.resource
-        if version.type in SHARED:
+        if version.type in SHARED or _says_of_others(version):
             return True
         return self._of_a_subject(version) and not version.held and self._fits(version)
 
@@ -184,13 +186,15 @@ class Oracle:
         """Whether the references it needs lead to something that leaves."""
         body = codec.decode(version.body)
         for path in NEEDED.get(version.type, ()):
-            led = [self._leads(reference, version.patient, may) for reference in _links(body, path)]
+            leads = self._leads_to_what_is_told if _says_of_others(version) else self._leads
+            led = [leads(reference, version.patient, may) for reference in _links(body, path)]
             if not any(led) and not (path == "agent.who" and _by_a_client(body)):
                 return False
         return True
 
     def _shown_links(self, kind: str, body: Resource, patient: str) -> Iterator[tuple[str, str]]:
         listed = self.file.release[kind].elements
+        leads = self._leads_to_what_is_told if kind == "Provenance" and not patient else self._leads
         for path in LINKS[kind]:
             if path not in listed and (path.split(".")[0] not in listed):
                 continue
@@ -199,7 +203,7 @@ class Oracle:
             if self.file.blinded and path == "member.entity":
                 continue
             for reference in _links(body, path):
-                if self._leads(reference, patient, self._reachable):
+                if leads(reference, patient, self._reachable):
                     target, _, id = reference.partition("/")
                     yield target, id
 
@@ -211,6 +215,16 @@ class Oracle:
         if kind in SHARED:
             return self._may_leave(head)
         return id in may and (not patient or head.patient == patient)
+
+    def _leads_to_what_is_told(self, reference: str, _patient: str, _may: Iterable[str]) -> bool:
+        """Where what is said of something that belongs to nobody leads: to what is seen for another reason."""
+        kind, _, id = reference.partition("/")
+        return id in self._told and self._heads[id].type == kind and not self._patient_of(id)
+
+
+def _says_of_others(version: ResourceVersion) -> bool:
+    """Whether it is a Provenance of what belongs to nobody."""
+    return version.type == "Provenance" and not version.patient
 
 
 def _links(body: Resource, path: str) -> list[str]:

@@ -113,6 +113,8 @@ class Forms:
 
     def of(self, kind: str, subject: Subject | None, name: str, text: bytes, links: Links) -> Form:
         """Return the form of an element of a type; ``text`` is its value as stored."""
+        if name in _TIMES and self._stands(kind, name, text):
+            return Form(b',"%b":%b' % (name.encode(), text))
         measured = _MEASURED.fullmatch(text) if name == "valueQuantity" else None
         if measured is None:
             return self._of(kind, subject, name, text, links)
@@ -126,6 +128,12 @@ class Forms:
             return form
         text = b"%b%b%b" % (_MEASURED_HEAD, number, form.text[_UNMEASURED_LENGTH:])
         return Form(text, form.asked, form.broken, form.alone, form.arm, form.sound)
+
+    def _stands(self, kind: str, name: str, text: bytes) -> bool:
+        """Whether a time leaves as it is, whatever the resource is: it would not be met again."""
+        rights = self._rights
+        exact = not rights.recipient.blinded and rights.types[kind].tree.get(name) == {}
+        return exact and _EXACT.fullmatch(text) is not None
 
     def _of(self, kind: str, subject: Subject | None, name: str, text: bytes, links: Links) -> Form:
         known, key = self.known[kind][name], (kind, name, text)
@@ -145,8 +153,6 @@ class Forms:
     def _made(self, kind: str, subject: Subject | None, name: str, text: bytes, links: Links) -> Form:
         whole = self._rights.types[kind].tree.get(name) == {}
         if whole and name in _TIMES and _TIME.fullmatch(text):
-            if not self._rights.recipient.blinded and _EXACT.fullmatch(text):
-                return Form(b',"%b":%b' % (name.encode(), text))
             return self._checked(kind, name, codec.decode(text), ())
         if whole and name == "identifier" and kind in _OWN_NUMBER and self._rights.pseudonymous and subject is not None:
             return Form() if text in _NOTHING else self._numbered(kind, subject)

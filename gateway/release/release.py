@@ -127,12 +127,13 @@ class Releasing:
             return Withheld("document")
         plan = outline(kind, tuple(elements), self.rights)
         known, stood = self.forms.known[kind], links.stood
-        found = [known[name].get(bytes(elements[name])) for name in plan.names]
+        texts = [bytes(elements[name]) for name in plan.names]
+        found = [known[name].get(text) for name, text in zip(plan.names, texts, strict=True)]
         forms = [
             known_form
             if known_form is not None and (not known_form.asked or known_form.asked in stood)
-            else self.forms.of(kind, subject, name, bytes(elements[name]), links)
-            for name, known_form in zip(plan.names, found, strict=True)
+            else self.forms.of(kind, subject, name, text, links)
+            for name, text, known_form in zip(plan.names, texts, found, strict=True)
         ]
         bits, bit, sound = 0, 1, self.rights.pseudonymous or _ID.fullmatch(public) is not None
         for form in forms:

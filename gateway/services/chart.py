@@ -237,14 +237,14 @@ class Chart:
         self._read_ahead(version)
         if links is None or version.type in SAYS_OF_OTHERS:
             links = self._targets if version.type in SAYS_OF_OTHERS else self._links
-        for lets in (self._lets, self.pull.lets):
+        for lets in () if self._whole else (self._lets, self.pull.lets):  # of a whole chart each is formed once anyhow
             known = lets.find(version, self.rights, self.subject, links)
             if known is not None:
                 return known
         let = self._releasing.shaped(version, self.subject, links)
         if not isinstance(let, Let):
             return None
-        if self._open[:-1]:  # others will refer to it too
+        if self._open[:-1] and not self._whole:  # others will refer to it too
             self.pull.lets.keep(version, self.rights, self.subject, links, let)
         return let
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.services.chart import Chart
     from gateway.services.pull import Pull
 
-_REFERENCE: Final = re.compile(rb'"reference":"([A-Z][A-Za-z]*)/([0-9a-f-]{36})"')
+_REFERENCE: Final = re.compile(rb'"reference":"(?:%b)/([0-9a-f-]{36})"' % "|".join(SHARED).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +120,4 @@ def shared_references(version: ResourceVersion) -> set[str]:
 
 
 def _shared_ids(bodies: bytes) -> set[str]:
-    return {id.decode() for kind, id in set(_REFERENCE.findall(bodies)) if kind.decode() in SHARED}
+    return {id.decode() for id in set(_REFERENCE.findall(bodies))}

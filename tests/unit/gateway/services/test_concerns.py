@@ -8,7 +8,7 @@ import pytest
 from gateway.model.delivery import View
 from gateway.model.recipient import ReleaseRule
 from gateway.services.chart import Chart
-from gateway.services.concerns import referred
+from gateway.services.concerns import learnt, referred
 from gateway.services.pull import Pull
 from tests.releasing import (
     EVERYTHING,
@@ -167,7 +167,8 @@ def test_what_an_export_learnt_is_what_a_search_would_have_found(here):
         pull = Pull(tx, desk.sight, desk.caller, here.now)
         chart = Chart(pull, rights, PATIENT, tx.resources.of_patient(PATIENT))
         assert set(referred(chart)) == {LABORATORY, MLD.resource}
-        desk.sight.concerns.learn(chart, tx.resources.newest_changes([PATIENT])[PATIENT])
+        newest = tx.resources.newest_changes([PATIENT])[PATIENT]
+        desk.sight.concerns.learn(rights.view, {PATIENT: learnt(chart, newest)})
         assert LABORATORY in desk.sight.concerns.of(pull, rights)
 
     measured(here, by="")

@@ -110,6 +110,8 @@ def random_resource(kind: str, seed: int) -> dict[str, Any]:
     made = {"resourceType": kind, **_object(chance, f"{model(kind).__module__}.{kind}", _DEEP)}
     if kind == "Organization":
         made.setdefault("name", "An organization")
+    if kind == "Binary":
+        made["contentType"] = chance.choice(("application/pdf", "text/plain; charset=UTF-8"))
     if kind == "Consent" and not made.keys() & {"policy", "policyRule"}:
         made["policyRule"] = {"text": "by law"}
     return _valid(made, lambda: random_resource(kind, seed + 1))

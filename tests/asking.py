@@ -7,7 +7,6 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -137,7 +136,7 @@ class Api:
         self.exporter = Exporter(store, self._sight(), self._clock, "writer")
         self.notify = Notify(store, self._sight(), self.endpoint, self._clock, "teller")
         self._app = FastAPI(openapi_url=None)
-        edge = Edge(store, cast("Authorizer", self.callers), self._noting, self._clock, f"http://{HOST}")
+        edge = Edge(store, cast("Authorizer", self.callers), self.noted.append, self._clock, f"http://{HOST}")
         self._app.include_router(fhir_router(edge, [self._watched(rule) for rule in self.rules]))
         self._runner = asyncio.Runner()
         self._statements: list[str] = []
@@ -177,12 +176,6 @@ class Api:
             return told
 
         return replace(rule, handler=handler)
-
-    def _noting(self, answer: Answer) -> Future[None]:
-        kept: Future[None] = Future()
-        self.noted.append(answer)
-        kept.set_result(None)
-        return kept
 
     def close(self) -> None:
         """Let go of everything but the store."""

@@ -47,7 +47,7 @@ def fhir_api(settings: Settings, store: Store, policy: Policy, keys: Keys, autho
     shelf = shelf_of(store, policy, keys)
     wanted = settings.gateway.fhir
     answers = AnswerLog(store)
-    edge = Edge(store, authorizer, answers.noting, utc_now, wanted.base_url)
+    edge = Edge(store, authorizer, answers.note, utc_now, wanted.base_url)
     more = [*auditing_rules(shelf), *exporting_rules(settings, shelf, keys, answers.note)]
     more += subscribing_rules(settings, shelf)
     more += rules_of_writing(shelf, keys, [*reading_rules(shelf), *searching_rules(shelf), *more])

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 from gateway.ports import Answer, Store
 
 
 class AnswerLog:
-    """Keeps answers. Many note at once: a thread of its own writes for all that wait."""
+    """Keeps answers. Many note at once: whoever has the turn writes for all that wait."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._writer = ThreadPoolExecutor(1, "answers")
+        self._turn = threading.Lock()
         self._guard = threading.Lock()
         self._waiting: list[tuple[Answer, Future[None]]] = []
 
     def note(self, answer: Answer) -> None:
         """Keep an answer. Raises ``StoreUnavailable`` when it cannot be kept."""
-        self.noting(answer).result()
-
-    def noting(self, answer: Answer) -> Future[None]:
-        """Begin to keep an answer; return what is done when it is committed, or raises ``StoreUnavailable``."""
         kept: Future[None] = Future()
-        kept.set_running_or_notify_cancel()  # it is kept though whoever asked goes away
         with self._guard:
             self._waiting.append((answer, kept))
-            first = len(self._waiting) == 1
-        if first:
-            self._writer.submit(self._write)
-        return kept
+        with self._turn:
+            if not kept.done():
+                self._write()
+        kept.result()
 
     def _write(self) -> None:
         with self._guard:

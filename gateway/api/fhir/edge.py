@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -57,13 +57,13 @@ _NOBODY: Final = Caller("", (), ())
 class Edge:
     """What every route needs. ``base_url``: where clients reach us, ``""``: where the request says it came to.
 
-    ``noting`` begins to keep what an answer discloses; the answer leaves when that is done. ``threads`` is where
+    ``note`` keeps what an answer discloses; the answer leaves when that is done. ``threads`` is where
     requests are answered: more of them than there are cores only take the processor from each other.
     """
 
     store: Store
     authorizer: Authorizer
-    noting: Callable[[Answer], Future[None]]
+    note: Callable[[Answer], None]
     clock: Clock
     base_url: str = ""
     timeout: float = 30.0
@@ -133,20 +133,30 @@ async def _answer(edge: Edge, base: str, release: Release, routes: Routes, reque
             now=edge.clock(),
             native=native,
         )
-        # One thread does all that reads the database: to go to another costs as much as a small query.
+        # One thread does all that asks the database: to go to another costs as much as a small query.
         serving = partial(_served, edge, rule, asked, request.scope.get("client_thumbprint"), media_type)
-        response, answer = await asyncio.get_running_loop().run_in_executor(edge.threads, serving)
-        if answer is not None:
-            await _kept(edge, answer)
+        response = await asyncio.get_running_loop().run_in_executor(edge.threads, serving)
     except RequestRefused as error:
         return _refusal(error)
     return response
 
 
-def _served(
+def _served(edge: Edge, rule: Rule, asked: Asked, thumbprint: str | None, media_type: str) -> Response:
+    """Return the answer to a request of whom it shows to be; what it discloses is noted before it leaves."""
+    response, answer = _found(edge, rule, asked, thumbprint, media_type)
+    if answer is not None:
+        try:
+            edge.note(answer)
+        except StoreUnavailable:
+            what = "what the answer discloses cannot be noted, so nothing is shown; try again"
+            raise RequestRefused(503, "transient", what, retry_after=5) from None
+    return response
+
+
+def _found(
     edge: Edge, rule: Rule, asked: Asked, thumbprint: str | None, media_type: str
 ) -> tuple[Response, Answer | None]:
-    """Return the answer to a request of whom it shows to be, and what is to be noted of it before it leaves."""
+    """Return an answer and what is to be noted of it."""
     look = edge.store.begin(write=False) if rule.interaction in _ONE_LOOK else nullcontext()
     with _refusing(asked), look as tx:
         caller = _NOBODY if rule.open else _caller(edge, asked.headers, thumbprint, tx)
@@ -159,15 +169,6 @@ def _served(
         except RequestRefused as error:
             told, response = Told(error.status), _refusal(error)
         return response, None if rule.open else _noted(rule, known, told)
-
-
-async def _kept(edge: Edge, answer: Answer) -> None:
-    """Wait until an answer is noted. Raises ``RequestRefused`` (503): then it does not leave."""
-    try:
-        await asyncio.wrap_future(edge.noting(answer))
-    except StoreUnavailable:
-        what = "what the answer discloses cannot be noted, so nothing is shown; try again"
-        raise RequestRefused(503, "transient", what, retry_after=5) from None
 
 
 def _wanted(release: Release, headers: Mapping[str, str], pairs: Sequence[tuple[str, str]]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future
 from contextlib import contextmanager
 
 import httpx
@@ -27,12 +26,6 @@ class AwayStore:
         yield
 
 
-def noting(_answer):
-    kept = Future()
-    kept.set_result(None)
-    return kept
-
-
 def asked(method, path):
     """The answer to a request, the database being away."""
     store = AwayStore()
@@ -42,7 +35,7 @@ def asked(method, path):
         Rule("POST", "{type}", "create", lambda _asked: told({"resourceType": "Patient"}), types=("Patient",)),
     ]
     app = FastAPI()
-    app.include_router(fhir_router(Edge(store, authorizer, noting, lambda: NOON), rules))
+    app.include_router(fhir_router(Edge(store, authorizer, [].append, lambda: NOON), rules))
 
     async def ask():
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://unit.test") as client:

@@ -14,13 +14,14 @@ from datetime import datetime
 from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakMethod
 
 from gateway.fhir import codec
 from gateway.fhir.r5 import to_r5
 from gateway.model.resource import ResourceVersion
 from gateway.model.study import Subject
 from gateway.release.decision import Let
-from gateway.release.links import Links
+from gateway.release.links import Links, Reachable
 from gateway.release.policy import SAYS_OF_OTHERS, Rights
 from gateway.release.release import Releasing
 from gateway.services.lets import Lets
@@ -64,9 +65,9 @@ class Chart:
         self._open: list[str] = []
         self._relied: set[str] = set()
         self._releasing = releasing or Releasing(rights, pull.now)
-        self._links = self._releasing.links(patient, self._reach)
-        self._before = self._releasing.links(patient, self._reach_now)
-        self._targets = self._links if patient else self._releasing.links(patient, self._reach_seen)
+        self._links = self._releasing.links(patient, _weak(self._reach))
+        self._before = self._releasing.links(patient, _weak(self._reach_now))
+        self._targets = self._links if patient else self._releasing.links(patient, _weak(self._reach_seen))
 
     # --- what is in it ----------------------------------------------------------------------------------------------
 
@@ -338,3 +339,14 @@ class Chart:
         if missing:
             found = self.pull.tx.resources.heads(missing)
             self._heads.update((id, found.get(id)) for id in missing)
+
+
+def _weak(reach: Reachable) -> Reachable:
+    """Return what asks a chart without keeping it: thousands of resources go as soon as nobody needs them."""
+    of_chart = WeakMethod(reach)
+
+    def reachable(reference: str) -> bool:
+        asking = of_chart()
+        return asking is not None and asking(reference)
+
+    return reachable

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from gateway.bootstrap.parts import keys_of, open_store, policy_of, utc_now
+from gateway.bootstrap.parts import utc_now
 
 if TYPE_CHECKING:
     from gateway.api.fhir.exchange import Rule
@@ -15,13 +14,8 @@ if TYPE_CHECKING:
     from gateway.model.keys import Keys
     from gateway.ports import Answer, Store
     from gateway.release.policy import Policy
-    from gateway.services.export_parts import Writer
     from gateway.services.exporting import Exporter
-    from gateway.services.pull import Sight
     from gateway.settings import Settings
-
-WORKERS: Final = 0
-"""Processes that write one long export beside this one. With one, both take more than 200 MB."""
 
 
 def exporting_rules(settings: Settings, shelf: Shelf, keys: Keys, note: Callable[[Answer], None]) -> list[Rule]:
@@ -44,25 +38,11 @@ def exporting_rules(settings: Settings, shelf: Shelf, keys: Keys, note: Callable
     return [*bulk, *operation_rules(shelf, wanted.small_cells), *terminology_rules(terminology)]
 
 
-def exporter_of(settings: Settings, store: Store, policy: Policy, owner: str) -> Exporter:
-    """Return who writes the exports of this process, those that take long by a process beside it."""
-    from gateway.services.export_process import ProcessWriters
-    from gateway.services.exporting import Exporter
-
-    beside = partial(ProcessWriters, partial(_writer, settings), WORKERS) if WORKERS else None
-    return Exporter(store, _sight(policy), utc_now, owner, beside)
-
-
-def _writer(settings: Settings) -> Writer:
-    """Return who writes in a process of its own; it looks into the file of an embedded database beside its owner."""
-    from gateway.services.export_parts import Writer
-
-    return Writer(open_store(settings, read_only=True), _sight(policy_of(settings, keys_of(settings))))
-
-
-def _sight(policy: Policy) -> Sight:
+def exporter_of(store: Store, policy: Policy, owner: str) -> Exporter:
+    """Return who writes the exports of this process."""
     from gateway.services.concerns import Concerns
     from gateway.services.enrolments import Enrolments
+    from gateway.services.exporting import Exporter
     from gateway.services.pull import Sight
 
-    return Sight(policy, Enrolments(policy), Concerns())
+    return Exporter(store, Sight(policy, Enrolments(policy), Concerns()), utc_now, owner)

@@ -215,7 +215,7 @@ class Gateway:
 
         http = self.settings.gateway.http
         self.addresses["http"] = self._serve_http(http.host, http.port, self.intake, self._fhir_api())
-        self._parts.append(Loop("exports", exporter_of(self.settings, self.store, self.policy, self.owner).run))
+        self._parts.append(Loop("exports", exporter_of(self.store, self.policy, self.owner).run))
 
     def _fhir_api(self) -> tuple[APIRouter, ...]:
         """The routes where a client gets a token, then those that it asks with one, which take whatever is left."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -14,7 +13,6 @@ from gateway.ports import Clock, Export, Part, Transaction
 from gateway.services.export_files import Cursor, Files, cursor_of, pieces_of
 from gateway.services.export_order import Right, order_of
 from gateway.services.export_parts import AT_ONCE, Stretch, Writer, Written
-from gateway.services.export_process import Begun, InlineWriters, Writers
 from gateway.services.pull import Pull
 
 ENOUGH: Final = 4_000
@@ -25,17 +23,16 @@ _MOST: Final = 256
 
 
 class Course:
-    """An export that is written by ``writers``; what belongs to nobody ``here``, where it is known whom it concerns."""
+    """An export that is written by ``writer``."""
 
-    def __init__(self, here: Writer, writers: Writers, clock: Clock, export: Export) -> None:
-        self._here = InlineWriters(here)
-        self._store = here.store
-        self._sight = here.sight
-        self._writers = writers
+    def __init__(self, writer: Writer, clock: Clock, export: Export) -> None:
+        self._writer = writer
+        self._store = writer.store
+        self._sight = writer.sight
         self._clock = clock
         self._order = order_of(export)
         self._next = self._stretches(export)
-        self._begun: deque[tuple[Stretch, Begun]] = deque()
+        self._rest: Stretch | None = None
         self._looked = self._patients = 0
 
     def advanced(self, export: Export) -> tuple[Export, list[Part]]:
@@ -87,18 +84,11 @@ class Course:
 
     def _written(self, export: Export) -> tuple[Stretch, Written]:
         """Return the next stretch and what was written of it; what was not comes next."""
-        while len(self._begun) < self._writers.ahead and (stretch := next(self._next, None)):
-            self._begin(export, stretch, self._begun.append)
-        stretch, begun = self._begun.popleft()
-        written = begun()
+        stretch = self._rest or next(self._next)
+        written = self._writer.write(stretch, self._order, export.client, self._clock(), ENOUGH)
         self._sight.concerns.learn(stretch.view, written.known)
-        if written.rest is not None:
-            self._begin(export, written.rest, self._begun.appendleft)
+        self._rest = written.rest
         return stretch, written
-
-    def _begin(self, export: Export, stretch: Stretch, put: Callable[[tuple[Stretch, Begun]], None]) -> None:
-        writers = self._writers if stretch.patients else self._here
-        put((stretch, writers.begin((stretch, self._order, export.client, self._clock(), ENOUGH))))
 
     # --- before the first -----------------------------------------------------------------------------------------
 

@@ -15,10 +15,8 @@ import tempfile
 import threading
 import time
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
-from gateway.bootstrap.exporting import WORKERS
 from gateway.model.access import Caller, scopes_of
 from gateway.model.recipient import ReleaseRule
 from gateway.model.study import Study
@@ -28,8 +26,7 @@ from gateway.services.concerns import Concerns
 from gateway.services.enrolments import Enrolments
 from gateway.services.export import ExportDesk
 from gateway.services.export_order import Order
-from gateway.services.export_parts import AT_ONCE, Writer
-from gateway.services.export_process import ProcessWriters
+from gateway.services.export_parts import AT_ONCE
 from gateway.services.exporting import Exporter
 from gateway.services.pull import Sight
 from gateway.store import create_store
@@ -61,30 +58,22 @@ def fill(url, subjects, messages):
     store.close()
 
 
-def writer(url):
-    """Return what a worker process writes with."""
-    bench = Bench(url, read_only=True)
-    return Writer(bench.store, bench.sight)
-
-
 class Bench:
     """What exports a store that was filled here: one client of every view."""
 
-    def __init__(self, url, *, read_only=False, workers=0):
-        self.store = create_store(url, KEYS, read_only=read_only)
+    def __init__(self, url):
+        self.store = create_store(url, KEYS)
         release = dict(EVERYTHING) | {"Observation": ReleaseRule(tuple(OBSERVATION.split()))}
         analyst = recipient(studies=tuple(study.id for study in STUDIES), release=release, kind="pull")
         policy = Policy([analyst], STUDIES, KEYS.pseudonym)
         sight, scope = Sight(policy, Enrolments(policy), Concerns()), "system/*.rs"
-        self.sight = sight
         views = tuple((view.recipient, view.study) for view in policy.views)
         self.now = NOON + timedelta(days=9)
         types = tuple(sorted(release))
         self.order = Order("http://bench/$export", "http://bench", "R4", views, (scope,), types, self.now)
         self.caller = Caller("bench", policy.views, scopes_of(scope))
         self.desk = ExportDesk(self.store, sight, lambda: self.now)
-        beside = partial(ProcessWriters, partial(writer, url), workers) if workers else None
-        self.exporter = Exporter(self.store, sight, lambda: self.now, "bench", beside)
+        self.exporter = Exporter(self.store, sight, lambda: self.now, "bench")
 
     def write(self):
         """Write what is ordered."""
@@ -94,7 +83,7 @@ class Bench:
 
 def measure(url):
     """Export everything that is stored, fetch it, and tell how fast and in how much memory."""
-    bench = Bench(url, workers=WORKERS)
+    bench = Bench(url)
     desk, caller = bench.desk, bench.caller
     id = desk.begin(bench.order, "bench")
     memory = Memory()

@@ -54,7 +54,9 @@ def test_a_head_that_does_not_end_is_given_up(monkeypatch, connection):
     connection.sendall(b"GET /livez HTTP/1.1\r\nHost: here\r\nConnection: keep-alive\r\n\r\n")
     answer = b""
     while not answer.endswith(b"ok\n"):
-        answer += connection.recv(65536)
+        piece = connection.recv(65536)
+        assert piece, answer
+        answer += piece
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
     connection.sendall(b"GET /livez HTTP/1.1\r\nHost:")
     assert received(connection) == b""
